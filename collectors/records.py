@@ -1,0 +1,178 @@
+"""The records that cross from collectors to the ledger: frozen values, no I/O, no money maths.
+
+Time is whole seconds since the Unix epoch, UTC. Every span is half-open, `[start, end)`. A **slot** is the ledger's
+finest resolution, 300 s. Quantities are integers (tokens, requests) or `Decimal` (money, GPU counts); a value that is
+not known is absent (`None` or a missing key), never zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+SLOT = 300
+HOUR = 3600
+DAY = 86400
+
+Path = Literal["self_hosted", "api"]
+Component = Literal["tokens", "gpu", "node", "storage", "egress", "fixed", "other"]
+ChargeCategory = Literal["Usage", "Purchase", "Tax", "Credit", "Adjustment"]
+
+# Disjoint: a token is counted under exactly one type. `input` excludes cached tokens, `output` includes reasoning.
+CORE_TOKEN_TYPES = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A span `[start, end)` in epoch seconds, UTC. `start == end` is the empty span at an instant."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            raise ValueError(f"a window must not end before it starts: [{self.start}, {self.end})")
+
+    @property
+    def seconds(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and requests of one series in one slot.
+
+    `tokens` holds every type the source can tell, also at 0, so that a series exists before its first token. `band` is
+    the lower edge (exclusive, tokens of the whole prompt, cached included) of the prompt-length band that prices the
+    request; 0 is the lowest. `band_known` is False where a record stands for many requests and the band cannot be told.
+    """
+
+    slot: int
+    path: Path
+    provider: str
+    model: str
+    tokens: Mapping[str, int]
+    requests: int = 0
+    service_tier: str = "default"
+    region: str = ""
+    band: int = 0
+    band_known: bool = True
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One bill line in FOCUS terms (https://focus.finops.org, columns of the same name). Money in `currency`.
+
+    `window` is the charge period. `component` says what of a workload's cost the line pays for; `tags` are the
+    provider's resource tags. `commitment_status` is `Used`, `Unused` or empty; `charge_class` is `Correction` or empty.
+    `quantity` is in `unit` (for example `Hours`).
+    """
+
+    window: Window
+    category: ChargeCategory
+    currency: str
+    billed_cost: Decimal
+    effective_cost: Decimal
+    list_cost: Decimal | None = None
+    contracted_cost: Decimal | None = None
+    component: Component = "other"
+    provider: str = ""
+    service: str = ""
+    service_category: str = ""
+    sku: str = ""
+    resource: str = ""
+    resource_type: str = ""
+    region: str = ""
+    account: str = ""
+    quantity: Decimal | None = None
+    unit: str = ""
+    commitment_status: str = ""
+    charge_class: str = ""
+    invoice: str = ""
+    description: str = ""
+    tags: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """GPUs held for a workload over a window, used or not: the quantity that a rate card prices.
+
+    `card` is the key of the rate (`<collector>/<key>`) that prices it; the price itself stays in the configuration, so
+    a corrected price corrects the past. `count` may be a fraction (MIG, time-slicing). `while_running` means that only
+    the seconds in which the workload's engine was seen up are paid for.
+    """
+
+    card: str
+    workload: str
+    gpu: str
+    count: Decimal
+    window: Window
+    while_running: bool = False
+    resources: tuple[str, ...] = ()
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What one model on one engine target did in one slot: the evidence capacity is learned from.
+
+    Deltas (add up within a slot): `seconds` observed; `saturated_seconds` and `saturated_tokens` of those scrape
+    intervals in which requests queued at both ends; `prefill_seconds` and `decode_seconds` of request residency.
+    Levels at the last scrape: `running`, `waiting`, `kv_cache_usage` (0 to 1).
+    """
+
+    slot: int
+    model: str
+    seconds: int = 0
+    saturated_seconds: int = 0
+    saturated_tokens: int = 0
+    prefill_seconds: float | None = None
+    decode_seconds: float | None = None
+    running: float | None = None
+    waiting: float | None = None
+    kv_cache_usage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Time a source vouches for: it has delivered everything that happened in `window`.
+
+    `stream` is what completeness is tracked for: an engine target, or "" for a collector as a whole (logs). `up` is
+    False where the source was seen to be down (connection refused, pod gone): known to have served nothing.
+    """
+
+    window: Window
+    stream: str = ""
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one part (a target, file, object, day) delivered: committed to the ledger whole or not at all.
+
+    An append-only source gives `cursor`: the ledger adds `usage` and moves the part's cursor in one transaction. A
+    restatable source gives `window`: the ledger replaces all that this part said of that window before. `stream`
+    names the source of `usage` for coverage (see `Observed`). `rejected` counts unusable records by reason.
+    """
+
+    part: str
+    usage: Sequence[Usage] = ()
+    charges: Sequence[Charge] = ()
+    reservations: Sequence[Reservation] = ()
+    loads: Sequence[EngineLoad] = ()
+    observed: Sequence[Observed] = ()
+    cursor: str | None = None
+    window: Window | None = None
+    stream: str = ""
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A part that could not be read this time. `reason` is one line for the on-call engineer, free of secrets."""
+
+    part: str
+    reason: str

@@ -1,0 +1,82 @@
+"""Field types for collector settings: plain values at run time, validated by pydantic only while a config is loaded.
+
+Settings are standard-library dataclasses so that a running exporter does not keep pydantic in memory: the config is
+validated in a child process (see `exporter.config`) and comes back as these plain values.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+STRICT = {"extra": "forbid"}
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(?:\d+[smhdw])+")
+
+
+class Duration(int):
+    """A span in whole seconds, written like `15s`, `5m`, `1h30m`, `7d`."""
+
+    @classmethod
+    def parse(cls, value: object) -> "Duration":
+        if isinstance(value, Duration):
+            return value
+        if isinstance(value, str) and _DURATION.fullmatch(value):
+            return cls(sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([smhdw])", value)))
+        raise ValueError(f"expected a duration like '15m', got {value!r}")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _validated_by(cls.parse)
+
+
+class Money(Decimal):
+    """An exact amount of money: a quoted decimal or an integer, never a float (floats lose cents)."""
+
+    @classmethod
+    def parse(cls, value: object) -> "Money":
+        if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+            raise ValueError(f"expected money as a quoted decimal like '2.49' or an integer, got {value!r}")
+        try:
+            amount = cls(value)
+        except InvalidOperation:
+            raise ValueError(f"expected money as a quoted decimal like '2.49' or an integer, got {value!r}") from None
+        if not amount.is_finite():
+            raise ValueError(f"expected a finite amount of money, got {value!r}")
+        return amount
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _validated_by(cls.parse)
+
+
+class Instant(int):
+    """A point in time in epoch seconds, written as an ISO 8601 date (midnight UTC) or a date-time with a zone."""
+
+    @classmethod
+    def parse(cls, value: object) -> "Instant":
+        if isinstance(value, Instant):
+            return value
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
+            except ValueError:
+                raise ValueError(f"expected a date like 2026-01-31 or a time with a zone, got {value!r}") from None
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError(f"expected a time with a zone (for example ...Z), got {value.isoformat()!r}")
+            return cls(int(value.timestamp()))
+        if isinstance(value, date):
+            return cls(int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()))
+        raise ValueError(f"expected a date like 2026-01-31 or a time with a zone, got {value!r}")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _validated_by(cls.parse)
+
+
+def _validated_by(parse: Any) -> Any:
+    from pydantic_core import core_schema  # only while a config is being validated
+
+    return core_schema.no_info_plain_validator_function(parse)

@@ -1,0 +1,139 @@
+"""What the ledger shows to the pure maths: quantities, charges and coverage as values. No I/O.
+
+Token rows are kept per series as running totals, so that the sum over any span is two look-ups, whatever its length.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from collectors.records import Charge, EngineLoad, Labels, Path, Reservation
+from exporter.intervals import Intervals
+
+StreamKey = tuple[str, str]
+"""(collector, stream): what coverage is tracked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """What distinguishes one usage series from another. `stream` names the source for coverage."""
+
+    collector: str
+    stream: str
+    path: Path
+    provider: str
+    model: str
+    service_tier: str = "default"
+    region: str = ""
+    band: int = 0
+    band_known: bool = True
+    labels: Labels = ()
+
+    @property
+    def source(self) -> StreamKey:
+        return self.collector, self.stream
+
+
+class UsageSeries:
+    """The rows of one series in time order: 300 s rows, older ones hourly.
+
+    `starts[i]` is the start of row i; `seconds[i]` its length (300 or 3600). `totals[t][i]` is the sum of token type t
+    over the rows before row i, `requests[i]` likewise.
+    """
+
+    __slots__ = ("key", "requests", "seconds", "starts", "totals")
+
+    def __init__(self, key: SeriesKey, rows: Iterable[tuple[int, int, Mapping[str, int], int]] = ()) -> None:
+        self.key = key
+        self.starts = array("q")
+        self.seconds = array("q")
+        self.requests = array("q", [0])
+        self.totals: dict[str, array[int]] = {}
+        for start, seconds, tokens, requests in rows:
+            self.append(start, seconds, tokens, requests)
+
+    def append(self, start: int, seconds: int, tokens: Mapping[str, int], requests: int) -> None:
+        """Add the next row; rows must come in ascending order of `start`."""
+        if self.starts and start <= self.starts[-1]:
+            raise ValueError(f"row {start} does not follow {self.starts[-1]} in {self.key}")
+        for token_type in tokens:
+            if token_type not in self.totals:
+                self.totals[token_type] = array("q", bytes(8 * len(self.requests)))
+        for token_type, totals in self.totals.items():
+            totals.append(totals[-1] + tokens.get(token_type, 0))
+        self.requests.append(self.requests[-1] + requests)
+        self.starts.append(start)
+        self.seconds.append(seconds)
+
+    def truncate(self, start: int) -> None:
+        """Drop all rows at or after `start`, so that newer rows can be appended again."""
+        keep = bisect_left(self.starts, start)
+        del self.starts[keep:], self.seconds[keep:], self.requests[keep + 1 :]
+        for totals in self.totals.values():
+            del totals[keep + 1 :]
+
+    def tokens(self, start: int, end: int) -> dict[str, int]:
+        """Tokens by type of the rows that start in `[start, end)`; types at 0 included."""
+        i, j = bisect_left(self.starts, start), bisect_left(self.starts, end)
+        return {token_type: totals[j] - totals[i] for token_type, totals in self.totals.items()}
+
+    def request_count(self, start: int, end: int) -> int:
+        """Requests of the rows that start in `[start, end)`."""
+        return self.requests[bisect_left(self.starts, end)] - self.requests[bisect_left(self.starts, start)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One source of usage and the time it vouches for. `observed` includes the time it was seen to be down.
+
+    A stream is asked for coverage over `[first_seen, retired_at)`; `retired_at` is None while it is configured.
+    """
+
+    first_seen: int
+    retired_at: int | None
+    observed: Intervals
+    up: Intervals
+
+
+@dataclass(frozen=True, slots=True)
+class BillLine:
+    """A charge as the ledger keeps it, with the collector and part that said it."""
+
+    collector: str
+    part: str
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One stored break-even evaluation of a workload and path against one alternative at a closed hour `at`.
+
+    `api_usd` is A, `self_hosted_usd` is C over the ratio window's covered hours; None where unknown. `reason` is empty,
+    or why the status is unknown (`coverage`, `unpriced`, `too_young`, `idle`, `no_cost`, `no_alternative`).
+    """
+
+    workload: str
+    path: Path
+    alternative: str
+    at: int
+    api_usd: Decimal | None
+    self_hosted_usd: Decimal | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that the pure maths may know of the past. `fine_from`: rows before it are hourly (epoch seconds).
+
+    `loads` are keyed by stream; `closed_at` lists, per collector, the complete-through instant of its newest data.
+    """
+
+    revision: int
+    fine_from: int
+    series: tuple[UsageSeries, ...] = ()
+    streams: Mapping[StreamKey, Stream] = field(default_factory=dict)
+    reservations: tuple[Reservation, ...] = ()
+    bill: tuple[BillLine, ...] = ()
+    loads: Mapping[StreamKey, tuple[EngineLoad, ...]] = field(default_factory=dict)
