@@ -121,13 +121,15 @@ class Evaluation:
     api_usd: Decimal | None
     self_hosted_usd: Decimal | None
     reason: str = ""
+    covered_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that the pure maths may know of the past. `fine_from`: rows before it are hourly (epoch seconds).
 
-    `loads` are keyed by stream; `closed_at` lists, per collector, the complete-through instant of its newest data.
+    `revision` grows with every commit. The usage series are the ledger's own running totals, brought up to date in
+    place: a snapshot is valid until the next one is taken.
     """
 
     revision: int

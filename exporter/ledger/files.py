@@ -1,0 +1,76 @@
+"""Opening the ledger file: one process at a time, checked, and a damaged file set aside rather than lost."""
+
+import fcntl
+import logging
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from exporter.ledger.schema import migrate
+
+log = logging.getLogger("exporter.ledger")
+
+
+class LedgerBusyError(Exception):
+    """Another exporter has this ledger open. Two writers on one ledger would count twice."""
+
+
+def lock(path: Path) -> IO[str]:
+    """Hold `<path>.lock` until the returned file is closed or the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.with_name(path.name + ".lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise LedgerBusyError(
+            f"{path}: another llm-cost-exporter is using this ledger; stop it, or set another storage.path"
+        ) from None
+    return handle
+
+
+def open_checked(path: Path, now: int) -> sqlite3.Connection:
+    """Open and migrate the ledger at `path`. A damaged file is renamed to `<name>.corrupt-<now>`, a new one begun."""
+    try:
+        return _open(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            raise  # a full disk, a missing folder or a permission is not damage
+        _quarantine(path, now, error)
+        return _open(path)
+
+
+def quarantined(path: Path) -> int:
+    """How many damaged ledgers were set aside beside `path`."""
+    return sum(1 for other in path.parent.glob(f"{path.name}.corrupt-*") if not other.name.endswith(("-wal", "-shm")))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -2000")
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(f"database disk image is malformed: {verdict}")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _quarantine(path: Path, now: int, error: sqlite3.DatabaseError) -> None:
+    aside = path.with_name(f"{path.name}.corrupt-{now}")
+    for suffix in ("", "-wal", "-shm"):
+        damaged = path.with_name(path.name + suffix)
+        if damaged.exists():
+            damaged.rename(aside.with_name(aside.name + suffix))
+    log.error(
+        "the ledger %s is damaged (%s); it was set aside as %s and a new one begun: counters start at 0 again, "
+        "logs are read again from their beginning, engine history before now is only in the old file",
+        path,
+        error,
+        aside.name,
+    )

@@ -1,0 +1,45 @@
+"""Ageing: 5-minute rows become hourly rows, and very old rows go. Runs inside the caller's transaction."""
+
+import sqlite3
+
+from collectors.records import CORE_TOKEN_TYPES
+
+_SUMS = ", ".join(f"sum({c})" for c in CORE_TOKEN_TYPES)
+
+
+def roll_up(db: sqlite3.Connection, fine_from: int, keep_from: int) -> None:
+    """Sum 300 s rows that start before `fine_from` (a whole hour, epoch seconds) into hours that keep their highest
+    5-minute token sum as `peak`; drop usage before `keep_from`, and loads and coverage nobody asks for any more."""
+    _usage(db, fine_from)
+    _usage_more(db, fine_from)
+    db.execute("DELETE FROM usage WHERE start < ?", (keep_from,))
+    db.execute("DELETE FROM usage_more WHERE start < ?", (keep_from,))
+    db.execute("DELETE FROM loads WHERE slot < ?", (fine_from,))
+    db.execute("DELETE FROM observed WHERE stop < ?", (keep_from,))
+    db.execute("DELETE FROM reservations WHERE stop < ?", (keep_from,))
+
+
+def _usage(db: sqlite3.Connection, fine_from: int) -> None:
+    hourly = db.execute(
+        f"SELECT series, start - start % 3600, 3600, sum(requests), {_SUMS}, max(peak) FROM usage "
+        "WHERE seconds = 300 AND start < ? GROUP BY 1, 2",
+        (fine_from,),
+    ).fetchall()
+    db.execute("DELETE FROM usage WHERE seconds = 300 AND start < ?", (fine_from,))
+    columns = ", ".join(CORE_TOKEN_TYPES)
+    added = ", ".join(f"{c} = coalesce(usage.{c} + excluded.{c}, usage.{c}, excluded.{c})" for c in CORE_TOKEN_TYPES)
+    db.executemany(
+        f"INSERT INTO usage (series, start, seconds, requests, {columns}, peak) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        f"ON CONFLICT (series, start) DO UPDATE SET requests = usage.requests + excluded.requests, {added}, "
+        "peak = max(usage.peak, excluded.peak)",
+        hourly,
+    )
+
+
+def _usage_more(db: sqlite3.Connection, fine_from: int) -> None:
+    hourly = db.execute(
+        "SELECT series, start - start % 3600, token_type, sum(tokens) FROM usage_more WHERE start < ? GROUP BY 1, 2, 3",
+        (fine_from,),
+    ).fetchall()
+    db.execute("DELETE FROM usage_more WHERE start < ?", (fine_from,))
+    db.executemany("INSERT INTO usage_more VALUES (?, ?, ?, ?)", hourly)

@@ -1,0 +1,79 @@
+"""The ledger's tables and how an older file is brought up to date. Plain SQL that SQLite and PostgreSQL both accept."""
+
+import sqlite3
+from collections.abc import Sequence
+
+VERSION_1 = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE parts (
+        collector TEXT NOT NULL, part TEXT NOT NULL, cursor TEXT NOT NULL, updated BIGINT NOT NULL,
+        PRIMARY KEY (collector, part))""",
+    """CREATE TABLE series (
+        id INTEGER PRIMARY KEY, collector TEXT NOT NULL, part TEXT NOT NULL, stream TEXT NOT NULL, path TEXT NOT NULL,
+        provider TEXT NOT NULL, model TEXT NOT NULL, service_tier TEXT NOT NULL, region TEXT NOT NULL,
+        band BIGINT NOT NULL, band_known INTEGER NOT NULL, labels TEXT NOT NULL,
+        UNIQUE (collector, part, stream, path, provider, model, service_tier, region, band, band_known, labels))""",
+    # One wide row per series and slot; `seconds` is 300, or 3600 once rolled up. NULL: the source cannot tell the type.
+    # `peak` is the largest 5-minute token sum inside the row. Rare token types live in usage_more.
+    """CREATE TABLE usage (
+        series BIGINT NOT NULL, start BIGINT NOT NULL, seconds INTEGER NOT NULL, requests BIGINT NOT NULL,
+        input BIGINT, cache_read BIGINT, cache_write BIGINT, cache_write_1h BIGINT, output BIGINT, peak BIGINT NOT NULL,
+        PRIMARY KEY (series, start))""",
+    """CREATE TABLE usage_more (
+        series BIGINT NOT NULL, start BIGINT NOT NULL, token_type TEXT NOT NULL, tokens BIGINT NOT NULL,
+        PRIMARY KEY (series, start, token_type))""",
+    """CREATE TABLE charges (
+        id INTEGER PRIMARY KEY, collector TEXT NOT NULL, part TEXT NOT NULL, start BIGINT NOT NULL,
+        stop BIGINT NOT NULL, charge TEXT NOT NULL)""",
+    "CREATE INDEX charges_by_part ON charges (collector, part, start)",
+    """CREATE TABLE reservations (
+        id INTEGER PRIMARY KEY, collector TEXT NOT NULL, part TEXT NOT NULL, card TEXT NOT NULL, terms TEXT NOT NULL,
+        start BIGINT NOT NULL, stop BIGINT NOT NULL)""",
+    "CREATE INDEX reservations_by_card ON reservations (card, stop)",
+    """CREATE TABLE observed (
+        collector TEXT NOT NULL, stream TEXT NOT NULL, start BIGINT NOT NULL, stop BIGINT NOT NULL, up INTEGER NOT NULL,
+        PRIMARY KEY (collector, stream, start))""",
+    """CREATE TABLE retired (
+        collector TEXT NOT NULL, stream TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (collector, stream))""",
+    """CREATE TABLE loads (
+        collector TEXT NOT NULL, stream TEXT NOT NULL, model TEXT NOT NULL, slot BIGINT NOT NULL,
+        seconds BIGINT NOT NULL, saturated_seconds BIGINT NOT NULL, saturated_tokens BIGINT NOT NULL,
+        prefill_seconds REAL, decode_seconds REAL, running REAL, waiting REAL, kv_cache_usage REAL,
+        PRIMARY KEY (collector, stream, model, slot))""",
+    """CREATE TABLE counters (
+        family TEXT NOT NULL, labels TEXT NOT NULL, value TEXT NOT NULL, created REAL NOT NULL,
+        PRIMARY KEY (family, labels))""",
+    "CREATE TABLE accruals (key TEXT PRIMARY KEY, through BIGINT NOT NULL)",
+    """CREATE TABLE evaluations (
+        workload TEXT NOT NULL, path TEXT NOT NULL, alternative TEXT NOT NULL, at BIGINT NOT NULL,
+        api_usd TEXT, self_hosted_usd TEXT, covered_seconds BIGINT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (workload, path, alternative, at))""",
+    """CREATE TABLE primaries (
+        workload TEXT NOT NULL, path TEXT NOT NULL, alternative TEXT NOT NULL, PRIMARY KEY (workload, path))""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (VERSION_1,)
+"""MIGRATIONS[n] brings a ledger from schema version n to n + 1."""
+
+
+class NewerLedgerError(Exception):
+    """The ledger file was written by a newer release; this one must not touch it."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the ledger to the current schema version, each step in its own transaction.
+
+    Raises NewerLedgerError if the file is ahead of this release.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise NewerLedgerError(
+            f"the ledger has schema version {version}, this release knows {len(MIGRATIONS)}: "
+            "run the newer release, or point storage.path at a new file"
+        )
+    for step in range(version, len(MIGRATIONS)):
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in MIGRATIONS[step]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {step + 1}")
+        connection.execute("COMMIT")
