@@ -116,6 +116,29 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """The price of a configured rate: what one GPU (or one unit of `component`) costs per hour, in `currency`.
+
+    Reservations refer to it by key, so cost = a reservation's count x `price_per_hour` x its hours inside
+    `[start, end)` (epoch seconds, None: open). `count` is the configured count; a reservation keeps the count it was
+    made with. `resources` are provider resource ids, `nodes` node names the rate speaks of; both may be empty.
+    """
+
+    collector: str
+    workload: str
+    component: Component
+    price_per_hour: Decimal
+    currency: str
+    count: Decimal
+    while_running: bool = False
+    start: int | None = None
+    end: int | None = None
+    resources: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    gpu: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineLoad:
     """What one model on one engine target did in one slot: the evidence capacity is learned from.
 

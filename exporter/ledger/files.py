@@ -1,4 +1,4 @@
-"""Opening the ledger file: one process at a time, checked, and a damaged file set aside rather than lost."""
+"""Opening the ledger file: one writing process at a time, checked, and a damaged file set aside rather than lost."""
 
 import fcntl
 import logging
@@ -6,13 +6,17 @@ import sqlite3
 from pathlib import Path
 from typing import IO
 
-from exporter.ledger.schema import migrate
+from exporter.ledger.schema import MIGRATIONS, migrate
 
 log = logging.getLogger("exporter.ledger")
 
 
 class LedgerBusyError(Exception):
     """Another exporter has this ledger open. Two writers on one ledger would count twice."""
+
+
+class LedgerUnreadableError(Exception):
+    """The ledger cannot be read as it is: it is not there, damaged, out of reach, or of another release."""
 
 
 def lock(path: Path) -> IO[str]:
@@ -40,6 +44,27 @@ def open_checked(path: Path, now: int) -> sqlite3.Connection:
         return _open(path)
 
 
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open the ledger at `path` for reading only: all it shows until it is closed is the ledger of this instant.
+
+    No lock is taken and nothing is migrated, checked or set aside, so it may be read while an exporter writes it. Raises
+    LedgerUnreadableError. Readers of a write-ahead log need its index: <https://sqlite.org/wal.html#readonly>.
+    """
+    if not path.exists():
+        raise LedgerUnreadableError(f"{path}: there is no ledger; check storage.path, or start `serve`, which makes it")
+    try:
+        return _begin_reading(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        if path.with_name(path.name + "-wal").exists():
+            raise LedgerUnreadableError(f"{path}: {error}; read it as the user that `serve` runs as") from error
+    except sqlite3.DatabaseError as error:
+        raise LedgerUnreadableError(f"{path}: {error}; `serve` would set it aside and begin a new one") from error
+    try:  # a folder that cannot be written, and nobody writing: the file alone is the whole ledger
+        return _begin_reading(path, "immutable=1")
+    except sqlite3.DatabaseError as error:
+        raise LedgerUnreadableError(f"{path}: {error}; check who may read it") from error
+
+
 def quarantined(path: Path) -> int:
     """How many damaged ledgers were set aside beside `path`."""
     return sum(1 for other in path.parent.glob(f"{path.name}.corrupt-*") if not other.name.endswith(("-wal", "-shm")))
@@ -59,6 +84,30 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _begin_reading(path: Path, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("BEGIN")  # one transaction until it is closed: what is read fits together
+        _require_current(path, connection.execute("PRAGMA user_version").fetchone()[0])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _require_current(path: Path, version: int) -> None:
+    if version == len(MIGRATIONS):
+        return
+    to_do = (
+        "read it with that release" if version > len(MIGRATIONS) else "start `serve` once, which brings it up to date"
+    )
+    raise LedgerUnreadableError(
+        f"{path}: the ledger has schema version {version}, this release reads {len(MIGRATIONS)}: {to_do}"
+    )
 
 
 def _quarantine(path: Path, now: int, error: sqlite3.DatabaseError) -> None:

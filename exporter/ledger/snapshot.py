@@ -125,6 +125,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Increment:
+    """A step of one counter: `amount` is never negative; 0 makes the series exist."""
+
+    family: str
+    labels: tuple[str, ...]
+    amount: Decimal | int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that the pure maths may know of the past. `fine_from`: rows before it are hourly (epoch seconds).
 

@@ -11,18 +11,17 @@ from typing import TypeVar
 
 from collectors.records import Batch, Charge
 from exporter.ledger import files
-from exporter.ledger.files import LedgerBusyError
+from exporter.ledger.files import LedgerBusyError, LedgerUnreadableError
 from exporter.ledger.reader import Reader
 from exporter.ledger.rollup import roll_up
-from exporter.ledger.snapshot import Evaluation, Snapshot
+from exporter.ledger.snapshot import Evaluation, Increment, Snapshot
 from exporter.ledger.writer import Writer
 
-__all__ = ["CounterKey", "Increment", "Ledger", "LedgerBusyError", "LedgerUnwritableError"]
+__all__ = ["CounterKey", "Ledger", "LedgerBusyError", "LedgerUnreadableError", "LedgerUnwritableError"]
 
 CounterKey = tuple[str, tuple[str, ...]]
 """(family, label values in the family's order)."""
 
-Number = Decimal | int
 T = TypeVar("T")
 EXACT = Context(prec=60)
 FINE_RETENTION = 8 * 86400
@@ -34,15 +33,6 @@ class LedgerUnwritableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Increment:
-    """A step of one counter: `amount` is never negative; 0 makes the series exist."""
-
-    family: str
-    labels: tuple[str, ...]
-    amount: Number
-
-
-@dataclass(frozen=True, slots=True)
 class Counter:
     """A counter's committed value and when the ledger first saw it (epoch seconds)."""
 
@@ -51,17 +41,27 @@ class Counter:
 
 
 class Ledger:
-    """One open ledger. Thread-safe; a second process on the same file is refused with LedgerBusyError."""
+    """One open ledger. Thread-safe; a second process that would write the same file is refused with LedgerBusyError."""
 
-    def __init__(self, path: str | Path, now: int, retain_fine: int = FINE_RETENTION, retain: int = RETENTION) -> None:
-        """Open or create the ledger at `path`. `now` and the retentions are in seconds (since the epoch; of age)."""
+    def __init__(
+        self,
+        path: str | Path,
+        now: int,
+        retain_fine: int = FINE_RETENTION,
+        retain: int = RETENTION,
+        reading: bool = False,
+    ) -> None:
+        """Open or create the ledger at `path`. `now` and the retentions are in seconds (since the epoch; of age).
+
+        `reading`: see `read_only`.
+        """
         self.path = Path(path)
-        self._retain_fine, self._retain = retain_fine, retain
-        self._lock_file = files.lock(self.path)
+        self._retain_fine, self._retain, self._reading = retain_fine, retain, reading
+        self._lock_file = None if reading else files.lock(self.path)
         try:
-            self._db = files.open_checked(self.path, now)
+            self._db = files.open_read_only(self.path) if reading else files.open_checked(self.path, now)
         except BaseException:
-            self._lock_file.close()
+            self._unlock()
             raise
         self._lock = threading.RLock()
         self._write = Writer(self._db)
@@ -70,12 +70,21 @@ class Ledger:
         self._pending: dict[CounterKey, Counter] = {}  # moved inside the open transaction
         self.first_start = int(self._meta("first_start", str(now)))
         self.fine_from = int(self._meta("fine_from", "0"))
-        self.writable = True
+        self.writable = not reading
+
+    @classmethod
+    def read_only(cls, path: str | Path, now: int) -> "Ledger":
+        """The ledger at `path` as it is now, while an exporter may go on writing it; what would change it is refused.
+
+        It must be there and of this release's schema (else LedgerUnreadableError). Close it soon: the write-ahead log
+        cannot shrink while it is read.
+        """
+        return cls(path, now, reading=True)
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
-            self._lock_file.close()
+            self._unlock()
 
     @property
     def quarantines(self) -> int:
@@ -256,7 +265,13 @@ class Ledger:
             [(family, json.dumps(labels), str(c.value), c.created) for (family, labels), c in moved.items()],
         )
 
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+
     def _transaction(self, work: Callable[[], T]) -> T:
+        if self._reading:
+            raise LedgerUnwritableError(f"{self.path}: opened for reading only")
         self._pending.clear()
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -280,9 +295,10 @@ class Ledger:
         self._reader.forget()
 
     def _meta(self, key: str, default: str) -> str:
-        self._db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, default))
-        value: str = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
-        return value
+        if not self._reading:
+            self._db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, default))
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else default
 
     def _load_counters(self) -> dict[CounterKey, Counter]:
         rows = self._db.execute("SELECT family, labels, value, created FROM counters")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from collectors.records import Batch, Charge, EngineLoad, Observed, Reservation, Usage, Window
 from exporter.intervals import Intervals
-from exporter.ledger import Increment, Ledger, LedgerBusyError, LedgerUnwritableError
 from exporter.ledger.schema import NewerLedgerError
-from exporter.ledger.snapshot import Evaluation
+from exporter.ledger.snapshot import Evaluation, Increment
+from exporter.ledger.store import Ledger, LedgerBusyError, LedgerUnwritableError
 
 NOW = 1_800_000_000
 HOUR = 3600

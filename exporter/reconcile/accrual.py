@@ -1,0 +1,145 @@
+"""What moves the counters: usage when it is committed, rent as it passes, at the price known then. Pure.
+
+Counters are never recomputed. What turns out different later shows in the windowed gauges and in
+`llmcost_restatement_usd_total`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+
+from collectors.records import DAY, HOUR, SLOT, Batch, Card, Charge, Path, Reservation, Usage
+from exporter.breakeven.formulas import HOURS_PER_MONTH
+from exporter.config import Workload
+from exporter.intervals import Intervals
+from exporter.ledger.snapshot import Increment, SeriesKey
+from exporter.prices.book import PriceBook, PriceKey
+from exporter.prices.pricing import cost
+from exporter.reconcile.alternatives import alternatives_of
+from exporter.reconcile.matching import workload_of
+
+
+def usage_increments(
+    collector: str,
+    batch: Batch,
+    late_after: int | None,
+    now: int,
+    workloads: Sequence[Workload],
+    automatic: Mapping[tuple[str, Path], str],
+    book: PriceBook,
+) -> Iterator[Increment]:
+    """The steps of the counters for one batch. Usage first seen more than `late_after` seconds after its slot enters
+    the ledger but not the counters: a cold backlog must not look like a burst. Its tokens are only counted as late."""
+    late = 0
+    for usage in batch.usage:
+        if late_after is not None and now - (usage.slot + SLOT) > late_after:
+            late += sum(usage.tokens.values())
+            continue
+        workload = workload_of(_key(collector, batch, usage), workloads)
+        yield from _counted(workload, usage)
+        yield from _own_cost(workload, usage, book)
+        for alternative in alternatives_of(workload, usage.path, workloads, automatic):
+            yield from _equivalent(workload, usage, alternative.label, alternative.price, alternative.discount, book)
+    if late_after is not None:
+        yield Increment("llmcost_late_tokens_total", (collector,), late)
+    for reason, count in batch.rejected.items():
+        yield Increment("llmcost_exporter_rejected_records_total", (collector, reason), count)
+
+
+def price_keys(
+    collector: str,
+    batch: Batch,
+    workloads: Sequence[Workload],
+    automatic: Mapping[tuple[str, Path], str],
+) -> set[PriceKey]:
+    """The prices that `usage_increments` will ask for."""
+    keys: set[PriceKey] = set()
+    for usage in batch.usage:
+        if usage.path == "api":
+            keys.add(PriceKey(usage.provider, usage.model, usage.service_tier, usage.region))
+        workload = workload_of(_key(collector, batch, usage), workloads)
+        keys.update(a.price for a in alternatives_of(workload, usage.path, workloads, automatic))
+    return keys
+
+
+def rent_increments(
+    workload: str, reservations: Iterable[Reservation], card: Card, up: Intervals, since: int, until: int, fx: Decimal
+) -> Increment:
+    """The rent of one card over `[since, until)` (epoch seconds): count x USD per hour x the hours that are paid."""
+    usd = Decimal(0)
+    for reservation in reservations:
+        held = Intervals([(reservation.window.start, reservation.window.end)]).clip(since, until)
+        paid = held & up if card.while_running else held
+        usd += reservation.count * card.price_per_hour * fx * paid.seconds / HOUR
+    return Increment("llmcost_cost_usd_total", (workload, "self_hosted", card.component), usd)
+
+
+def fixed_increment(workload: str, usd_per_month: Decimal, since: int, until: int) -> Increment:
+    """Fixed costs over `[since, until)`, prorated by second of a 730 h month."""
+    usd = usd_per_month * (until - since) / (HOURS_PER_MONTH * HOUR)
+    return Increment("llmcost_cost_usd_total", (workload, "self_hosted", "fixed"), usd)
+
+
+def restatement(
+    collector: str, old: Sequence[Charge], new: Sequence[Charge], fx: Mapping[str, Decimal]
+) -> Iterator[Increment]:
+    """How far a new delivery moved days that an earlier one had already closed, up and down, in USD.
+
+    The newest day of the earlier delivery was still filling: its growth is not a restatement.
+    """
+    before, after = _by_day(old, fx), _by_day(new, fx)
+    moved = {"up": Decimal(0), "down": Decimal(0)}
+    for day in sorted(before)[:-1]:
+        change = after.get(day, Decimal(0)) - before[day]
+        moved["up" if change > 0 else "down"] += abs(change)
+    for direction, usd in moved.items():
+        yield Increment("llmcost_restatement_usd_total", (collector, direction), usd)
+
+
+def _key(collector: str, batch: Batch, u: Usage) -> SeriesKey:
+    return SeriesKey(
+        collector, batch.stream, u.path, u.provider, u.model, u.service_tier, u.region, u.band, u.band_known, u.labels
+    )
+
+
+def _counted(workload: str, usage: Usage) -> Iterator[Increment]:
+    labels = (workload, usage.path, usage.provider, usage.model)
+    for token_type, tokens in usage.tokens.items():
+        yield Increment("llmcost_tokens_total", (*labels, token_type), tokens)
+    yield Increment("llmcost_requests_total", labels, usage.requests)
+
+
+def _own_cost(workload: str, usage: Usage, book: PriceBook) -> Iterator[Increment]:
+    if usage.path != "api":
+        return
+    key = PriceKey(usage.provider, usage.model, usage.service_tier, usage.region)
+    usd, unpriced = _price(key, usage, book, cached_as_input=False)
+    if usd is not None:
+        yield Increment("llmcost_cost_usd_total", (workload, "api", "tokens"), usd)
+    labels = (workload, usage.path, usage.provider, usage.model)
+    yield Increment("llmcost_unpriced_tokens_total", labels, unpriced)
+
+
+def _equivalent(
+    workload: str, usage: Usage, label: str, key: PriceKey, discount: Decimal, book: PriceBook
+) -> Iterator[Increment]:
+    usd, unpriced = _price(key, usage, book, cached_as_input=True)
+    if usd is not None:
+        yield Increment("llmcost_api_equivalent_usd_total", (workload, label), usd * (1 - discount))
+    yield Increment("llmcost_unpriced_alternative_tokens_total", (workload, label), unpriced)
+
+
+def _price(key: PriceKey, usage: Usage, book: PriceBook, cached_as_input: bool) -> tuple[Decimal | None, int]:
+    rate = book.rate(key, usage.slot)
+    if rate is None:
+        return None, sum(usage.tokens.values())
+    priced = cost(rate, usage.tokens, usage.band, usage.requests, cached_as_input=cached_as_input)
+    return priced.usd, sum(priced.unpriced.values())
+
+
+def _by_day(charges: Iterable[Charge], fx: Mapping[str, Decimal]) -> dict[int, Decimal]:
+    days: dict[int, Decimal] = {}
+    for charge in charges:
+        if charge.currency in fx:
+            day = charge.window.start - charge.window.start % DAY
+            days[day] = days.get(day, Decimal(0)) + charge.effective_cost * fx[charge.currency]
+    return days

@@ -1,0 +1,152 @@
+"""From a snapshot to a report: join usage, coverage, cost and prices for every workload. Pure: values and `now` in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from collectors.records import SLOT, Card, Path, Reservation, Window
+from exporter.breakeven.capacity import learned_capacity, workload_capacity
+from exporter.config import Config, DecisionSettings, Workload
+from exporter.intervals import Intervals
+from exporter.ledger.snapshot import BillLine, Snapshot, UsageSeries
+from exporter.prices.book import PriceBook
+from exporter.reconcile import coverage
+from exporter.reconcile.alternatives import alternatives_of
+from exporter.reconcile.bill import allocated_lines
+from exporter.reconcile.evidence import Costs, self_hosted_costs
+from exporter.reconcile.matching import by_workload
+from exporter.reconcile.workload import WorkloadView
+
+WINDOWS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a report is made of. `fx` is USD per unit by currency; `automatic` the kept automatic alternatives."""
+
+    snapshot: Snapshot
+    config: Config
+    cards: Mapping[str, Card]
+    book: PriceBook
+    automatic: Mapping[tuple[str, Path], str] = field(default_factory=dict)
+
+    @property
+    def fx(self) -> dict[str, Decimal]:
+        return {"USD": Decimal(1), **{code.upper(): rate for code, rate in self.config.fx.items()}}
+
+    def workload(self, name: str) -> Workload | None:
+        return next((workload for workload in self.config.workloads if workload.name == name), None)
+
+    def decision(self, name: str) -> DecisionSettings:
+        workload = self.workload(name)
+        return (workload.decision if workload else None) or self.config.decision
+
+
+def closed_through(now: int, settle: int) -> int:
+    """The end of the last slot that is closed at `now`: sources get `settle` seconds to deliver its end."""
+    return (now - settle) // SLOT * SLOT
+
+
+def window_starts(end: int) -> dict[str, int]:
+    """The start of each published window that ends at `end`; `mtd` is the UTC calendar month."""
+    last = datetime.fromtimestamp(max(0, end - 1), UTC)
+    month = int(datetime(last.year, last.month, 1, tzinfo=UTC).timestamp())
+    return {**{name: end - seconds for name, seconds in WINDOWS.items()}, "mtd": month}
+
+
+def views(inputs: Inputs, end: int) -> list[WorkloadView]:
+    """Every workload and path with what is known of it through `end` (epoch seconds).
+
+    A workload that only a rate card names has a view without usage: its cost shows, its status is unknown.
+    """
+    groups = by_workload(inputs.snapshot.series, inputs.config.workloads)
+    held = _by_workload_held(running_on(inputs.snapshot.reservations, inputs.cards, end))
+    for name in held:
+        if not any(workload == name and path == "self_hosted" for workload, path in groups):
+            groups[name, "self_hosted"] = []
+    lines = allocated_lines(inputs.snapshot.bill, inputs.config, inputs.cards)
+    return [
+        _view(inputs, name, path, series, held.get(name, []), lines.get(name, []), end)
+        for (name, path), series in groups.items()
+    ]
+
+
+def _view(
+    inputs: Inputs,
+    name: str,
+    path: Path,
+    series: Sequence[UsageSeries],
+    held: Sequence[Reservation],
+    lines: Sequence[BillLine],
+    end: int,
+) -> WorkloadView:
+    sources = coverage.sources_of(series)
+    observed = coverage.observed_by_all(sources, inputs.snapshot.streams) if sources else Intervals([(0, end)])
+    costs = Costs()
+    if path == "self_hosted":
+        workload = inputs.workload(name)
+        fixed = sum((workload.fixed_usd_per_month.values() if workload else ()), Decimal(0))
+        up = coverage.up(sources, inputs.snapshot.streams)
+        costs = self_hosted_costs(held, inputs.cards, lines, up, inputs.fx, fixed, end)
+        observed &= costs.known
+    first = coverage.first_slot(series) if series else _first_accrual(held)
+    return WorkloadView(
+        name=name,
+        path=path,
+        series=series,
+        sources=frozenset(sources),
+        first=first,
+        covered=coverage.covered_slots(observed.clip(first or 0, end), inputs.snapshot.fine_from),
+        costs=costs,
+        alternatives=alternatives_of(name, path, inputs.config.workloads, inputs.automatic),
+        book=inputs.book,
+        max_unpriced=inputs.decision(name).max_unpriced,
+    )
+
+
+def capacity(inputs: Inputs, view: WorkloadView, now: int) -> tuple[Decimal | None, int | None]:
+    """K of the workload in tokens per second with its sample count (0: configured), over its ready replicas.
+
+    A configured capacity is one replica's. Replicas are the engine targets that were up in the last closed slots;
+    a workload that no engine feeds counts as one replica.
+    """
+    streams = [inputs.snapshot.streams[s] for s in view.sources if s in inputs.snapshot.streams]
+    engines = [s for s in view.sources if s in inputs.snapshot.loads]
+    ready = sum(1 for s in streams if s.retired_at is None and now - SLOT in s.up) if engines else 1
+    workload = inputs.workload(view.name)
+    if workload and workload.capacity_tokens_per_second != "auto":
+        return workload_capacity(Decimal(workload.capacity_tokens_per_second), ready), 0
+    if not engines:
+        return None, None
+    models = {one.key.model for one in view.series}
+    loads = [load for s in engines for load in inputs.snapshot.loads[s] if load.model in models]
+    replica, samples = learned_capacity(loads, now)
+    return workload_capacity(replica, ready), samples
+
+
+def running_on(reservations: Sequence[Reservation], cards: Mapping[str, Card], end: int) -> Iterator[Reservation]:
+    """The reservations, the newest of each card that is still configured running on to `end`: rent runs whether or not
+    the exporter was there to note it."""
+    newest: dict[str, Reservation] = {}
+    for reservation in reservations:
+        if reservation.card not in newest or newest[reservation.card].window.end < reservation.window.end:
+            newest[reservation.card] = reservation
+    for reservation in reservations:
+        card = cards.get(reservation.card)
+        until = end if card is None or card.end is None else min(end, card.end)
+        if card is None or reservation is not newest[reservation.card] or until <= reservation.window.end:
+            yield reservation
+        else:
+            yield replace(reservation, window=Window(reservation.window.start, until))
+
+
+def _by_workload_held(reservations: Iterator[Reservation]) -> dict[str, list[Reservation]]:
+    held: dict[str, list[Reservation]] = {}
+    for reservation in reservations:
+        held.setdefault(reservation.workload, []).append(reservation)
+    return held
+
+
+def _first_accrual(held: Sequence[Reservation]) -> int | None:
+    return min((reservation.window.start for reservation in held), default=None)

@@ -1,0 +1,60 @@
+"""Which seconds of a workload are covered: every source that feeds it vouches for them, and their cost is known."""
+
+from collections.abc import Iterable, Mapping
+
+from collectors.records import HOUR, SLOT
+from exporter.intervals import Intervals
+from exporter.ledger.snapshot import Stream, StreamKey, UsageSeries
+
+FOREVER = 1 << 40
+
+
+def sources_of(series: Iterable[UsageSeries]) -> set[StreamKey]:
+    return {one.key.source for one in series}
+
+
+def first_slot(series: Iterable[UsageSeries]) -> int | None:
+    """The start of the workload's first observed row (epoch seconds), None before any."""
+    return min((one.starts[0] for one in series if one.starts), default=None)
+
+
+def observed_by_all(sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream]) -> Intervals:
+    """The seconds in which every source that was asked vouches for its data.
+
+    A source is asked from its first sight until it is retired: a replica that came later, or went for good, does not
+    uncover the time in which it did not exist.
+    """
+    covered = Intervals([(0, FOREVER)])
+    for source in sources:
+        stream = streams.get(source)
+        if stream is None:
+            return Intervals()
+        asked = Intervals([(stream.first_seen, stream.retired_at or FOREVER)])
+        covered &= stream.observed | (Intervals([(0, FOREVER)]) - asked)
+    return covered
+
+
+def up(sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream]) -> Intervals:
+    """The seconds in which at least one source of the workload was seen up."""
+    seen = Intervals()
+    for source in sources:
+        if source in streams:
+            seen |= streams[source].up
+    return seen
+
+
+def complete_through(sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream]) -> int | None:
+    """The instant through which all sources that are still asked have delivered; None if one never did."""
+    ends = []
+    for source in sources:
+        stream = streams.get(source)
+        if stream is None or stream.observed.end is None:
+            return None
+        if stream.retired_at is None:
+            ends.append(stream.observed.end)
+    return min(ends, default=None)
+
+
+def covered_slots(seconds: Intervals, fine_from: int) -> Intervals:
+    """The whole slots inside `seconds`: 300 s, or hours before `fine_from`, as usage is kept."""
+    return seconds.clip(0, fine_from).whole(HOUR) | seconds.clip(fine_from, FOREVER).whole(SLOT)

@@ -1,0 +1,175 @@
+"""The report of one moment: every published figure of every workload, from its view and its status. Pure."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from collectors.records import HOUR, Path
+from exporter.breakeven import formulas
+from exporter.breakeven.status import State, missed_saving, status
+from exporter.prices.book import PriceKey
+from exporter.reconcile.alternatives import ApiAlternative
+from exporter.reconcile.bill import bill_reports
+from exporter.reconcile.build import Inputs, capacity, window_starts
+from exporter.reconcile.report import (
+    EVIDENCE,
+    Decision,
+    Evidence,
+    PriceInUse,
+    Report,
+    Status,
+    WindowFigures,
+    WorkloadReport,
+)
+from exporter.reconcile.tokens import key_of
+from exporter.reconcile.workload import WorkloadView
+
+StateKey = tuple[str, Path, str]
+"""(workload, path, alternative)."""
+
+
+def report(
+    inputs: Inputs, views: Sequence[WorkloadView], states: Mapping[StateKey, State], now: int, end: int
+) -> Report:
+    """Everything that is shown at `now`, over windows that end at `end` (the end of the last closed slot)."""
+    return Report(
+        at=now,
+        closed_through=end,
+        workloads=tuple(_workload(inputs, view, states, end) for view in views),
+        bills=bill_reports(inputs.snapshot.bill, inputs.config, inputs.cards, inputs.fx, window_starts(end), end),
+        prices=tuple(_prices(views, end)),
+        fx_usd_per_unit={code: rate for code, rate in inputs.fx.items() if code != "USD"},
+    )
+
+
+def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, State], end: int) -> WorkloadReport:
+    settings = inputs.decision(view.name)
+    start = end - settings.ratio_window
+    figures = view.window(start, end)
+    total, samples = capacity(inputs, view, end)
+    used = formulas.utilization(sum(figures.tokens.values()), figures.covered_seconds, total)
+    workload = inputs.workload(view.name)
+    fixed = sum((workload.fixed_usd_per_month.values() if workload else ()), Decimal(0))
+    return WorkloadReport(
+        workload=view.name,
+        path=view.path,
+        first_seen=view.first,
+        windows={name: view.window(since, end) for name, since in window_starts(end).items()},
+        decision_window=figures,
+        decisions=_decisions(view, figures, total, states),
+        evidence_ratio=_evidence(figures),
+        token_type_usd_per_token=_token_types(inputs, view, figures, start, end),
+        capacity_tokens_per_second=total,
+        capacity_samples=samples,
+        utilization_ratio=used,
+        unused_capacity_usd=formulas.unused_capacity_usd(figures.cost_of("gpu"), used),
+        fixed_usd_per_month=fixed if view.path == "self_hosted" and fixed else None,
+    )
+
+
+def _decisions(
+    view: WorkloadView, figures: WindowFigures, total: Decimal | None, states: Mapping[StateKey, State]
+) -> tuple[Decision, ...]:
+    if not view.alternatives:
+        return (Decision("", primary=True, status=Status("unknown", None, _without_alternative(view))),)
+    found = []
+    for index, alternative in enumerate(view.alternatives):
+        state = states.get((view.name, view.path, alternative.label))
+        found.append(_decision(view, figures, alternative, total, state or State(), primary=index == 0))
+    return tuple(found)
+
+
+def _without_alternative(view: WorkloadView) -> str:
+    return "no_usage" if not view.series else "no_alternative"
+
+
+def _decision(
+    view: WorkloadView,
+    figures: WindowFigures,
+    alternative: ApiAlternative,
+    total: Decimal | None,
+    state: State,
+    primary: bool,
+) -> Decision:
+    other = figures.alternatives[alternative.label]
+    priced = sum(figures.tokens.values()) - other.unpriced_tokens
+    comparable = other.ratio is not None
+    rate = formulas.break_even_tokens_per_second(figures.cost_usd, other.cost_usd, priced, figures.covered_seconds)
+    shown = status(state) if view.series else Status("unknown", None, "no_usage")
+    return Decision(
+        alternative=alternative.label,
+        primary=primary,
+        status=shown if primary else None,
+        break_even_tokens_per_second=rate if comparable else None,
+        break_even_utilization_ratio=formulas.break_even_utilization(rate, total) if comparable else None,
+        saving_usd_per_month=formulas.saving_usd_per_month(figures.cost_usd, other.cost_usd, figures.covered_seconds)
+        if primary and comparable
+        else None,
+        missed_saving_usd=missed_saving(state) if primary else None,
+    )
+
+
+def _evidence(figures: WindowFigures) -> dict[Evidence, Decimal]:
+    """The share of dollars by evidence; empty where there is no cost."""
+    if not figures.cost_usd:
+        return {}
+    sums = {evidence: Decimal(0) for evidence in EVIDENCE}
+    for (_, evidence), usd in figures.cost_by.items():
+        sums[evidence] += usd
+    return {evidence: usd / figures.cost_usd for evidence, usd in sums.items()}
+
+
+def _token_types(
+    inputs: Inputs, view: WorkloadView, figures: WindowFigures, start: int, end: int
+) -> dict[tuple[str, str], Decimal]:
+    """USD per token of each type: the cost split by the primary alternative's weights, or by phase seconds."""
+    if figures.cost_usd is None or not view.series:
+        return {}
+    if view.path == "api":
+        own = view.price_weights(None, start, end)
+        return {(t, "price"): usd for t, usd in formulas.usd_per_token_by_type(own.by_type, figures.tokens).items()}
+    workload = inputs.workload(view.name)
+    method = workload.split if workload else "price_weights"
+    parts = None
+    if method == "phase_seconds":
+        prefill, decode = _phases(inputs, view, start, end)
+        parts = formulas.split_by_phases(figures.cost_usd, figures.tokens, prefill, decode)
+    elif view.alternatives:
+        weights = view.price_weights(view.alternatives[0], start, end)
+        if not weights.unpriced_tokens:
+            parts = formulas.split_by_weights(figures.cost_usd, weights.by_type)
+    if parts is None:
+        return {}
+    return {(t, method): usd for t, usd in formulas.usd_per_token_by_type(parts, figures.tokens).items()}
+
+
+def _phases(inputs: Inputs, view: WorkloadView, start: int, end: int) -> tuple[float, float]:
+    """Prefill and decode seconds (request residency) of the workload's engines over `[start, end)`."""
+    models = {one.key.model for one in view.series}
+    loads = [
+        load
+        for source in view.sources
+        for load in inputs.snapshot.loads.get(source, ())
+        if load.model in models and start <= load.slot < end
+    ]
+    return sum(load.prefill_seconds or 0 for load in loads), sum(load.decode_seconds or 0 for load in loads)
+
+
+def _prices(views: Sequence[WorkloadView], end: int) -> list[PriceInUse]:
+    """The prices that some figure of the last hours rests on: of API series, and of all alternatives."""
+    keys: dict[tuple[PriceKey, int], set[str]] = {}
+    for view in views:
+        types = {t for one in view.series for t, totals in one.totals.items() if totals[-1]}
+        for one in view.series if view.path == "api" else ():
+            keys.setdefault((key_of(one.key), one.key.band), set()).update(types)
+        for alternative in view.alternatives:
+            keys.setdefault((alternative.price, 0), set()).update(types)
+    found = []
+    for (key, band), types in keys.items():
+        rate = views[0].book.rate(key, end - HOUR)
+        prices = rate.prices(band) if rate else {}
+        found += [
+            PriceInUse(key.provider, key.model, t, key.service_tier, band, key.region, rate.origin, prices[t])
+            for t in sorted(types)
+            if rate and t in prices
+        ]
+    return found

@@ -1,0 +1,106 @@
+"""Tokens of a workload over its covered time, and their cost at dated prices: the API's own, or an alternative's."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from exporter.intervals import Intervals
+from exporter.ledger.snapshot import SeriesKey, UsageSeries
+from exporter.prices.book import PriceBook, PriceKey
+from exporter.prices.pricing import cost
+from exporter.reconcile.report import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Sums over some covered time: tokens by type (0 where a type is told but none came), and requests."""
+
+    by_type: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_type.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What tokens cost in USD, by type and evidence, and the tokens no price is known for, by type.
+
+    `usd` is None where no token at all could be priced: an unknown price is not a price of 0.
+    """
+
+    usd: Decimal | None
+    by_type: Mapping[str, Decimal]
+    by_evidence: Mapping[Evidence, Decimal]
+    unpriced: Mapping[str, int]
+
+    @property
+    def unpriced_tokens(self) -> int:
+        return sum(self.unpriced.values())
+
+
+def sum_tokens(series: Iterable[UsageSeries], covered: Intervals) -> Tokens:
+    """Tokens and requests of all rows inside `covered`."""
+    by_type: dict[str, int] = {}
+    requests = 0
+    for one in series:
+        for start, end in covered:
+            for token_type, tokens in one.tokens(start, end).items():
+                by_type[token_type] = by_type.get(token_type, 0) + tokens
+            requests += one.request_count(start, end)
+    return Tokens(by_type, requests)
+
+
+def key_of(series: SeriesKey) -> PriceKey:
+    """The key of the price that the API this series was served by charges."""
+    return PriceKey(series.provider, series.model, series.service_tier, series.region)
+
+
+def price_tokens(
+    series: Sequence[UsageSeries],
+    covered: Intervals,
+    book: PriceBook,
+    alternative: PriceKey | None = None,
+    discount: Decimal = Decimal(0),
+) -> Priced:
+    """Price the tokens of `series` inside `covered`: at their own API price, or at `alternative`'s x (1 - discount).
+
+    Every row is priced at the rate of its own time and prompt-length band. At an alternative that has no price for
+    cached tokens at all, cached tokens are prompt tokens like any other (see `exporter.prices.pricing.cost`).
+    """
+    by_type: dict[str, Decimal] = {}
+    by_evidence: dict[Evidence, Decimal] = {}
+    unpriced: dict[str, int] = {}
+    priced = False
+    for one in series:
+        key = alternative or key_of(one.key)
+        for start, end in cut(covered, book, key):
+            tokens = {t: n for t, n in one.tokens(start, end).items() if n}
+            rate = book.rate(key, start)
+            if rate is None:
+                _add(unpriced, tokens)
+                continue
+            requests = one.request_count(start, end)
+            parts = cost(rate, tokens, one.key.band, requests, cached_as_input=alternative is not None)
+            _add(unpriced, parts.unpriced)
+            _add(by_type, {t: usd * (1 - discount) for t, usd in parts.by_type.items()})
+            evidence: Evidence = "configured" if rate.origin.startswith("override") else "list"
+            _add(by_evidence, {evidence: parts.usd * (1 - discount)})
+            priced = True
+    usd = sum(by_evidence.values(), Decimal(0)) if priced else None
+    return Priced(usd, by_type, by_evidence, unpriced)
+
+
+def cut(covered: Intervals, book: PriceBook, key: PriceKey) -> Iterator[tuple[int, int]]:
+    """The covered spans, cut where the price of `key` may change."""
+    for start, end in covered:
+        at = start
+        for change in (*book.changes(key, start, end), end):
+            yield at, change
+            at = change
+
+
+def _add(sums: dict, parts: Mapping) -> None:  # type: ignore[type-arg]  # keys and values of any one kind
+    for key, value in parts.items():
+        sums[key] = sums.get(key, 0) + value

@@ -1,0 +1,143 @@
+"""Running collectors: the one place that forgives a failing one, and turns every outcome into its health."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from collectors import Collector, Context, build
+from collectors.records import Batch, Charge, Failure, Path
+from exporter.config import Config
+from exporter.ledger.snapshot import Increment
+from exporter.ledger.store import Ledger, LedgerUnwritableError
+from exporter.pricer import Pricer
+from exporter.reconcile.accrual import price_keys, restatement, usage_increments
+from exporter.reconcile.report import CollectorHealth
+
+log = logging.getLogger("exporter.collectors")
+
+
+@dataclass(slots=True)
+class Running:
+    """One collector and how its last runs went."""
+
+    settings: Any
+    collector: Collector
+    runs: int = 0
+    success: bool = False
+    duration_seconds: float = 0.0
+    last_success: float | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+    parts: set[str] = field(default_factory=set)
+    rejected: dict[str, int] = field(default_factory=dict)
+    last_error: str = ""
+    last_error_at: float | None = None
+
+
+class Runner:
+    """Collects from every configured source into the ledger."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        pricer: Pricer,
+        context: Context,
+        automatic: Mapping[tuple[str, Path], str],
+        clock: Callable[[], float],
+    ) -> None:
+        """`automatic` is read at every batch: the chosen alternatives of workloads that configure none."""
+        self._config, self._ledger, self._pricer, self._automatic, self._clock = (
+            config,
+            ledger,
+            pricer,
+            automatic,
+            clock,
+        )
+        self._fx = {"USD": Decimal(1), **{code.upper(): rate for code, rate in config.fx.items()}}
+        self.running = {settings.name: Running(settings, build(settings, context)) for settings in config.collectors}
+
+    def close(self) -> None:
+        for running in self.running.values():
+            running.collector.close()
+
+    def settled(self, collectors: set[str]) -> bool:
+        """Whether each of `collectors` that is configured had its chance since this process started."""
+        return all(self.running[name].runs for name in collectors if name in self.running)
+
+    def collect(self, name: str) -> bool:
+        """Run one collector once; True if every part succeeded. Never raises: a failure is this collector's alone."""
+        running = self.running[name]
+        now = self._clock()
+        failures: dict[str, str] = {}
+        parts: set[str] = set()
+        try:
+            for outcome in running.collector.collect(int(now), self._ledger.cursors(name)):
+                if isinstance(outcome, Failure):
+                    failures[outcome.part] = outcome.reason
+                else:
+                    self._commit(name, running, outcome, int(now))
+                    parts.add(outcome.part)
+        except LedgerUnwritableError as error:
+            failures[""] = f"the ledger cannot be written: {error}; nothing is lost, it is read again later"
+        except Exception as error:  # isolation: whatever one source does, the others go on
+            log.exception("collector %s failed", name)
+            failures[""] = f"{type(error).__name__}: {error}"
+        self._note(name, running, failures, parts | set(failures), self._clock() - now, now)
+        return not failures
+
+    def health(self, complete_through: Mapping[str, int]) -> tuple[CollectorHealth, ...]:
+        """How every collector is doing; `complete_through` by collector name, in epoch seconds."""
+        return tuple(self._health(name, running, complete_through) for name, running in self.running.items())
+
+    def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
+        workloads = self._config.workloads
+        book = self._pricer.ensure(price_keys(name, batch, workloads, self._automatic), now)
+        late_after = running.collector.late_after
+        increments = usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
+
+        def restated(old: Any, new: Any) -> Iterator[Increment]:
+            return restatement(name, old, new, self._fx)
+
+        self._ledger.commit(name, batch, now, increments, restated if _restates(batch) else None)
+        for reason, count in batch.rejected.items():
+            running.rejected[reason] = running.rejected.get(reason, 0) + count
+
+    def _note(
+        self, name: str, running: Running, failures: dict[str, str], parts: set[str], seconds: float, now: float
+    ) -> None:
+        for part, reason in failures.items():
+            if running.failures.get(part) != reason:
+                log.warning("%s%s: %s", name, f" ({part})" if part else "", reason)
+        if running.failures and not failures:
+            log.info("%s: all parts are read again", name)
+        running.runs += 1
+        running.success, running.duration_seconds = not failures, seconds
+        running.failures, running.parts = failures, parts
+        if failures:
+            part, reason = next(iter(failures.items()))
+            running.last_error, running.last_error_at = f"{part}: {reason}" if part else reason, now
+        else:
+            running.last_success = now
+
+    def _health(self, name: str, running: Running, complete_through: Mapping[str, int]) -> CollectorHealth:
+        failed = len(running.failures)
+        return CollectorHealth(
+            name=name,
+            kind=running.settings.kind,
+            success=running.success,
+            interval=running.settings.interval,
+            duration_seconds=running.duration_seconds,
+            last_success=running.last_success,
+            complete_through=complete_through.get(name),
+            parts={"ok": len(running.parts) - failed, "failed": failed},
+            rejected=dict(running.rejected),
+            last_error=running.last_error,
+            last_error_at=running.last_error_at,
+        )
+
+
+def _restates(batch: Batch) -> bool:
+    charges: tuple[Charge, ...] = tuple(batch.charges)
+    return batch.window is not None and (bool(charges) or batch.cursor is not None)

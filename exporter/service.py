@@ -1,0 +1,178 @@
+"""The running exporter: schedule, tick, serve. The clock of the process is read here and handed on as `now`."""
+
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from collectors import Context
+from exporter.config import Config
+from exporter.ledger.store import Ledger, LedgerUnwritableError
+from exporter.pipeline import Pipeline
+from exporter.pricer import Pricer
+from exporter.publish.page import Page, render
+from exporter.publish.process import process_samples
+from exporter.publish.samples import samples
+from exporter.publish.state import PublishState
+from exporter.publish.web import App, Publication
+from exporter.publish.web import config as web_config
+from exporter.runner import Runner
+
+log = logging.getLogger("exporter.service")
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds a thread may hold the interpreter: at the default 5 ms a scrape waits behind a reconcile."""
+
+COMPACT_EVERY = 3600
+
+
+class Clock:
+    """Epoch seconds. With `speed` above 1 time passes faster from now on (the demo and its tests)."""
+
+    def __init__(self, speed: float = 1) -> None:
+        self.speed = speed
+        self._start = time.time()
+
+    def __call__(self) -> float:
+        return self._start + (time.time() - self._start) * self.speed if self.speed != 1 else time.time()
+
+    def real(self, seconds: float) -> float:
+        """How many real seconds `seconds` of this clock take."""
+        return seconds / self.speed
+
+
+REAL = Clock()
+
+
+class Exporter:
+    """One exporter: its ledger, its collectors and what they come to. Use as a context manager."""
+
+    def __init__(self, config: Config, clock: Callable[[], float] = REAL) -> None:
+        self.clock = clock
+        self.config = config
+        self.ledger = Ledger(config.storage.path, int(clock()), config.storage.retain_fine, config.storage.retain)
+        try:
+            self.pricer = Pricer(config.prices.overrides)
+            self.pipeline = Pipeline(config, self.ledger, self.pricer, clock())
+            self.runner = Runner(config, self.ledger, self.pricer, self._context(), self.pipeline.automatic, clock)
+            self._retire()
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.close()
+        self.ledger.close()
+
+    def tick(self) -> PublishState:
+        return self.pipeline.tick(self.runner, self.clock())
+
+    def page(self, state: PublishState) -> Page:
+        families = [*samples(state, self.config.publish.max_workloads), *process_samples()]
+        return render(families, state.exporter.page_at)
+
+    def compact(self) -> None:
+        try:
+            self.ledger.compact(int(self.clock()))
+        except LedgerUnwritableError as error:
+            log.error("the ledger could not be compacted: %s", error)
+
+    def _context(self) -> Context:
+        logs = any(settings.kind == "usage_log" for settings in self.config.collectors)
+        edges = self.pricer.band_edges() if logs else ()
+        return Context(first_start=self.ledger.first_start, band_edges=edges)
+
+    def _retire(self) -> None:
+        """Streams that the configuration no longer names are not asked for coverage after their last word."""
+        for (collector, stream), known in self.ledger.snapshot().streams.items():
+            running = self.runner.running.get(collector)
+            streams = getattr(running.collector, "streams", None) if running else frozenset()
+            if streams is not None and stream not in streams and known.retired_at is None:
+                self.ledger.retire(collector, [stream], known.observed.end or known.first_seen)
+
+
+def once(config: Config, clock: Callable[[], float] = REAL) -> str:
+    """Collect from every source once and return the exposition (text format 0.0.4)."""
+    with Exporter(config, clock) as exporter:
+        for name in exporter.runner.running:
+            exporter.runner.collect(name)
+        return exporter.page(exporter.tick()).text.decode()
+
+
+def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[str], None] | None = None) -> None:
+    """Run until SIGTERM or SIGINT, serving on `listen` (`host:port`, `:port`). `started` is told the URL once bound.
+
+    Raises OSError if the address cannot be bound, LedgerBusyError if another exporter has the ledger.
+    """
+    import uvicorn
+
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    bound = bind(listen)
+    publication = Publication()
+    with bound, Exporter(config, clock) as exporter:
+        server = uvicorn.Server(web_config(App(publication), fd=bound.fileno()))
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        scheduler = _schedule(exporter, publication, clock)
+        if started is not None:
+            started(url_of(bound))
+        try:
+            server.run()
+        finally:
+            scheduler.shutdown(wait=True)
+
+
+def bind(listen: str) -> socket.socket:
+    """A listening socket for `host:port` or `:port` (all interfaces). Raises OSError naming the address."""
+    host, _, port = listen.rpartition(":")
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=_family(host), backlog=128)
+    except (OSError, ValueError) as error:
+        raise OSError(f"cannot listen on {listen!r}: {error} (--web.listen-address host:port)") from error
+
+
+def url_of(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://{'localhost' if host in ('0.0.0.0', '::', '') else host}:{port}"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _schedule(exporter: Exporter, publication: Publication, clock: Clock) -> BackgroundScheduler:
+    """Every collector at its interval, at once first; the publish tick; compaction. Rate cards run before the rest."""
+    executors = {"default": ThreadPoolExecutor(16), "tick": ThreadPoolExecutor(1)}
+    defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+    scheduler = BackgroundScheduler(executors=executors, job_defaults=defaults, timezone=UTC)
+    now = datetime.now(UTC)
+
+    def publish() -> None:
+        state = exporter.tick()
+        publication.publish(exporter.page(state), state)
+
+    for name, running in exporter.runner.running.items():
+        if running.settings.kind == "rate_card":
+            exporter.runner.collect(name)
+        seconds = clock.real(running.settings.interval)
+        _every(scheduler, seconds, now, partial(exporter.runner.collect, name), id=f"collect {name}")
+    tick = clock.real(exporter.config.publish.every)
+    _every(scheduler, tick, now, publish, id="publish", executor="tick")
+    _every(scheduler, clock.real(COMPACT_EVERY), now + timedelta(seconds=60), exporter.compact, id="compact")
+    scheduler.start()
+    return scheduler
+
+
+def _every(
+    scheduler: BackgroundScheduler, seconds: float, first: datetime, job: Callable[[], Any], **options: Any
+) -> None:
+    scheduler.add_job(job, "interval", seconds=seconds, next_run_time=first, **options)

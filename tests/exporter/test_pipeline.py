@@ -1,0 +1,241 @@
+"""The whole path on simulated time: what is promised of the joints, on the page that Prometheus would scrape."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from collectors.settings import Duration, Money
+from exporter.config import DecisionSettings, Workload
+from tests.exporter.simulated import START, Simulation, book, config, engine
+
+HOUR = 3600
+DAY = 86400
+
+
+def steady(computed: int = 700, cached: int = 300, generated: int = 500) -> Callable[[float], tuple[int, int, int]]:
+    """Tokens per second since START."""
+
+    def served(now: float) -> tuple[int, int, int]:
+        seconds = max(0.0, now - START)
+        return int(computed * seconds), int(cached * seconds), int(generated * seconds)
+
+    return served
+
+
+def test_cost_is_count_times_rate_times_covered_time(tmp_path: Path) -> None:
+    with engine(steady()) as vllm, Simulation(config(tmp_path, vllm), vllm) as sim:
+        sim.until(START + 2 * HOUR, 15)
+        covered = sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h")
+        assert covered == 1
+        cost = sim.sum("llmcost_effective_cost_usd", workload="chat", window="1h")
+        assert cost == pytest.approx(2 * 3.60, abs=1e-9)
+        tokens = {
+            t: sim.value("llmcost_window_tokens", workload="chat", path="self_hosted", token_type=t, window="1h")
+            for t in ("input", "cache_read", "output")
+        }
+        assert tokens == {"input": 700 * HOUR, "cache_read": 300 * HOUR, "output": 500 * HOUR}
+        per_token = sim.value("llmcost_effective_usd_per_token", workload="chat", path="self_hosted", window="1h")
+        assert per_token == pytest.approx(7.2 / (1500 * HOUR), rel=1e-12)
+        ratio = sim.value(
+            "llmcost_break_even_ratio", workload="chat", path="self_hosted", alternative="api:acme/tiny", window="1h"
+        )
+        api = HOUR * (700e-6 + 300e-7 + 500 * 2e-6)
+        assert ratio == pytest.approx(api / 7.2, rel=1e-12)
+
+
+def test_counters_agree_with_the_windows_over_an_hour_scraped_every_three_minutes(tmp_path: Path) -> None:
+    with engine(steady()) as vllm, Simulation(config(tmp_path, vllm), vllm) as sim:
+        sim.until(START + HOUR + 60, 15)
+        scraped = [sim.samples()]
+        for _ in range(20):
+            sim.until(sim.now + 180, 15)
+            scraped.append(sim.samples())
+        first, last = scraped[0], scraped[-1]
+
+        def increase(name: str, **labels: str) -> float:
+            wanted = set(labels.items())
+            return sum(v - first[key] for key, v in last.items() if key[0] == name and wanted <= key[1])
+
+        window = {"workload": "chat", "window": "1h"}
+        assert increase("llmcost_tokens_total", workload="chat") == pytest.approx(
+            sim.sum("llmcost_window_tokens", **window), rel=0.01
+        )
+        assert increase("llmcost_cost_usd_total", workload="chat") == pytest.approx(
+            sim.sum("llmcost_effective_cost_usd", **window), rel=0.01
+        )
+        assert increase("llmcost_api_equivalent_usd_total", workload="chat") == pytest.approx(
+            sim.sum("llmcost_alternative_cost_usd", **window), rel=0.01
+        )
+
+
+def test_two_exporters_that_look_at_different_times_see_the_same_status(tmp_path: Path) -> None:
+    """Traffic halves after a day: whatever the scrape and tick times, every evaluation and transition is the same."""
+    decision = DecisionSettings(ratio_window=Duration(6 * HOUR), sustain=Duration(3 * HOUR), min_age=Duration(HOUR))
+
+    def served(now: float) -> tuple[int, int, int]:
+        seconds = max(0.0, now - START)
+        busy = min(seconds, DAY) + 0.2 * max(0.0, seconds - DAY)
+        return int(7000 * busy), int(3000 * busy), int(500 * busy)
+
+    histories = []
+    for name, every in (("a", 60), ("b", 150), ("c", 300)):
+        directory = tmp_path / name
+        with engine(served) as vllm, Simulation(config(directory, vllm, decision=decision), vllm) as sim:
+            sim.at(START)
+            sim.until(START + 2 * DAY + HOUR // 2, every)
+            made = sim.exporter.ledger.evaluations()
+            histories.append([(e.at, e.reason, sim.state.report.workloads[0].decisions[0].status) for e in made])  # type: ignore[union-attr]
+    assert histories[0] == histories[1] == histories[2]
+    assert [at for at, _, _ in histories[0]] == list(range(START + HOUR, START + 2 * DAY + 1, HOUR))
+
+
+def test_an_outage_of_the_exporter_is_bridged_in_one_process_and_rent_runs_on(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        with Simulation(settings, vllm) as sim:
+            sim.until(START + HOUR, 15)
+            before = sim.sum("llmcost_cost_usd_total")
+        with Simulation(settings, vllm) as sim:
+            sim.now = START + 2 * HOUR + 7
+            sim.at(sim.now)
+            sim.until(START + 2 * HOUR + 60, 15)
+            assert sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h") == 1
+            assert sim.sum("llmcost_window_tokens", window="1h") == pytest.approx(1500 * HOUR, rel=0.001)
+            gone = sim.now - START - HOUR
+            assert sim.sum("llmcost_cost_usd_total") - before == pytest.approx(7.2 * gone / HOUR, abs=1e-6)
+            assert sim.sum("llmcost_tokens_total") == pytest.approx(1500 * (sim.now - START - 15), rel=1e-6)
+
+
+def test_an_engine_that_restarted_inside_the_gap_leaves_it_uncovered(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        with Simulation(settings, vllm) as sim:
+            sim.until(START + HOUR, 15)
+            tokens = sim.sum("llmcost_tokens_total")
+        reborn = START + HOUR + 1800
+        vllm.started = float(reborn)
+        vllm.served = lambda now: (int(700 * (now - reborn)), 0, 0)
+        with Simulation(settings, vllm) as sim:
+            sim.now = START + 2 * HOUR
+            sim.at(sim.now)
+            sim.until(START + 2 * HOUR + 60, 15)
+            coverage = sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h")
+            assert coverage is not None and coverage < 0.55
+            assert sim.sum("llmcost_tokens_total") - tokens == pytest.approx(700 * (sim.now - reborn), rel=0.01)
+
+
+def test_a_broken_engine_uncovers_time_and_hides_the_status_but_a_refused_one_burns_rent(tmp_path: Path) -> None:
+    decision = DecisionSettings(ratio_window=Duration(2 * HOUR), sustain=Duration(HOUR), min_age=Duration(HOUR))
+    broken = [False]
+
+    def served(now: float) -> tuple[int, int, int] | None:
+        return None if broken[0] else steady(20000, 0, 5000)(now)
+
+    with engine(served) as vllm, Simulation(config(tmp_path, vllm, decision=decision), vllm) as sim:
+        sim.until(START + 4 * HOUR, 60)
+        status = {"workload": "chat", "path": "self_hosted", "alternative": "api:acme/tiny"}
+        assert sim.value("llmcost_break_even_status", **status, status="self_hosting_cheaper") == 1
+        since = sim.value("llmcost_break_even_status_since_timestamp_seconds", **status)
+        broken[0] = True
+        sim.until(START + 6 * HOUR, 60)
+        assert sim.value("llmcost_break_even_status", **status, status="unknown") == 1
+        assert sim.value("llmcost_exporter_collector_success", collector="engine") == 0
+        broken[0] = False
+        sim.until(START + 8 * HOUR, 60)
+        assert sim.value("llmcost_break_even_status", **status, status="self_hosting_cheaper") == 1
+        assert sim.value("llmcost_break_even_status_since_timestamp_seconds", **status) == since
+        vllm.close()
+        sim.engine = None
+        sim.until(START + 9 * HOUR + 120, 60)
+        assert sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h") == 1
+        assert sim.sum("llmcost_window_tokens", workload="chat", window="1h") == 0
+        assert sim.sum("llmcost_effective_cost_usd", workload="chat", window="1h") == pytest.approx(7.2)
+        assert sim.value("llmcost_effective_usd_per_token", workload="chat", path="self_hosted", window="1h") is None
+        assert sim.value("llmcost_break_even_ratio", **status, window="1h") == 0
+        vllm.close = lambda: None  # type: ignore[method-assign]  # it is closed already
+
+
+def test_a_corrected_price_corrects_the_shown_past_but_no_counter(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        with Simulation(config(tmp_path, vllm), vllm) as sim:
+            sim.until(START + 2 * HOUR, 60)
+            counted = sim.sum("llmcost_cost_usd_total")
+        with Simulation(config(tmp_path, vllm, usd_per_hour="1.80"), vllm) as sim:
+            sim.now = START + 2 * HOUR
+            sim.at(sim.now)
+            assert sim.sum("llmcost_effective_cost_usd", window="1h") == pytest.approx(3.6)
+            assert sim.sum("llmcost_cost_usd_total") == pytest.approx(counted)
+
+
+def test_re_matching_moves_the_windows_and_no_counter_falls(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        with Simulation(config(tmp_path, vllm), vllm) as sim:
+            sim.until(START + 2 * HOUR, 60)
+            before = sim.samples()
+        renamed = config(tmp_path, vllm)
+        renamed = replace(renamed, workloads=(replace(renamed.workloads[0], name="assistant"),))
+        with Simulation(renamed, vllm) as sim:
+            sim.now = START + 2 * HOUR
+            sim.at(sim.now)
+            after = sim.samples()
+            assert sim.sum("llmcost_window_tokens", workload="assistant", window="1h") == 0  # no card: cost unknown
+            fallen = [
+                k for k, v in before.items() if k[0].endswith("_total") and "llmcost" in k[0] and after.get(k, 0) < v
+            ]
+            assert not fallen
+
+
+def test_a_workload_that_only_a_card_names_shows_its_cost_and_no_status(tmp_path: Path) -> None:
+    with engine(lambda now: None) as vllm, Simulation(config(tmp_path, vllm), vllm) as sim:
+        sim.until(START + 2 * HOUR, 60)
+        assert sim.sum("llmcost_effective_cost_usd", workload="chat", window="1h") == pytest.approx(7.2)
+        assert sim.sum("llmcost_window_tokens", workload="chat") == 0
+        report = sim.state.report  # type: ignore[union-attr]
+        assert report is not None
+        (workload,) = report.workloads
+        assert workload.decisions[0].status is not None
+        assert workload.decisions[0].status.reason == "no_usage"
+
+
+def test_no_price_for_the_alternative_is_unknown_not_zero(tmp_path: Path) -> None:
+    from exporter.prices.book import PriceBook
+
+    decision = DecisionSettings(ratio_window=Duration(HOUR), sustain=Duration(0), min_age=Duration(0))
+    unknown = PriceBook({key: () for key in book().rates})
+    with engine(steady()) as vllm, Simulation(config(tmp_path, vllm, decision=decision), vllm, unknown) as sim:
+        sim.until(START + 2 * HOUR + 60, 60)
+        status = {"workload": "chat", "path": "self_hosted", "alternative": "api:acme/tiny"}
+        assert sim.value("llmcost_break_even_ratio", **status, window="1h") is None
+        assert sim.value("llmcost_alternative_cost_usd", **status, window="1h") is None
+        assert sim.value("llmcost_break_even_status", **status, status="unknown") == 1
+        assert sim.sum("llmcost_unpriced_alternative_tokens_total") > 0
+
+
+def test_capacity_configured_gives_utilization_and_its_cost(tmp_path: Path) -> None:
+    chat = Workload("chat", {"model": "tiny"}, capacity_tokens_per_second=Money("3000"))
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        chat = replace(settings.workloads[0], capacity_tokens_per_second=Money("3000"))
+        decision = DecisionSettings(ratio_window=Duration(HOUR))
+        settings = replace(settings, workloads=(chat,), decision=decision)
+        with Simulation(settings, vllm) as sim:
+            sim.until(START + 2 * HOUR, 60)
+            assert sim.value("llmcost_capacity_tokens_per_second", workload="chat") == 3000
+            assert sim.value("llmcost_capacity_samples", workload="chat") == 0
+            assert sim.value("llmcost_utilization_ratio", workload="chat") == pytest.approx(0.5)
+            assert sim.value("llmcost_unused_capacity_cost_usd", workload="chat") == pytest.approx(3.6)
+
+
+def test_fixed_costs_are_a_component_in_counter_and_window(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        chat = replace(settings.workloads[0], fixed_usd_per_month={"engineering": Money("7300")})
+        with Simulation(replace(settings, workloads=(chat,)), vllm) as sim:
+            sim.until(START + 2 * HOUR, 60)
+            labels = {"workload": "chat", "path": "self_hosted", "component": "fixed"}
+            assert sim.value("llmcost_effective_cost_usd", **labels, window="1h") == pytest.approx(10)
+            assert sim.value("llmcost_cost_usd_total", **labels) == pytest.approx(10 * (2 * HOUR - 60) / HOUR)
+            assert sim.value("llmcost_fixed_usd_per_month", workload="chat") == 7300
+            assert sim.sum("llmcost_evidence_ratio", workload="chat") == 1
