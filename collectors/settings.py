@@ -26,6 +26,15 @@ class Duration(int):
             return cls(sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([smhdw])", value)))
         raise ValueError(f"expected a duration like '15m', got {value!r}")
 
+    @property
+    def text(self) -> str:
+        """The span as it is written in a config: `5400` is `1h30m`."""
+        parts, left = "", int(self)
+        for unit in ("d", "h", "m", "s"):
+            count, left = divmod(left, _UNITS[unit])
+            parts += f"{count}{unit}" if count else ""
+        return parts or "0s"
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         return _validated_by(cls.parse)
@@ -70,6 +79,11 @@ class Instant(int):
         if isinstance(value, date):
             return cls(int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()))
         raise ValueError(f"expected a date like 2026-01-31 or a time with a zone, got {value!r}")
+
+    @property
+    def text(self) -> str:
+        """The instant as it is written in a config."""
+        return datetime.fromtimestamp(self, UTC).isoformat().replace("+00:00", "Z")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

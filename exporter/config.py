@@ -1,10 +1,11 @@
 """The configuration: frozen standard-library dataclasses, one field per YAML key, with the shipped defaults.
 
-Validation (`load`) uses pydantic over these dataclasses and runs in a child process, so that pydantic does not stay in
-the memory of a running exporter. Errors name the path, the value and what was expected, all at once.
+Reading and validation are `exporter.config_load.load`, which uses pydantic over these dataclasses and runs in a child
+process (`load_aside`), so that pydantic does not stay in the memory of a running exporter. docs/configuration.md lists
+every key; a test keeps the two alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -12,6 +13,18 @@ from typing import Any, Literal
 from collectors.settings import STRICT, Duration, Money
 
 Role = Literal["sidecar", "cluster"]
+WindowName = Literal["1h", "24h", "7d", "30d", "mtd"]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used. `problems` holds every problem found, one line each: path, expected, got."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)  # one argument, so that it crosses a process boundary whole
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +140,20 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """`every` is the publish tick. `max_workloads` is the series budget: further workloads fold into `other`."""
+    """`every` is the publish tick. `max_workloads` is the series budget: further workloads fold into `other`.
+
+    `windows` are the window gauges that are published. `decisions`: ratio, status, plans and the other figures of the
+    decision window. `accrue_fixed_costs`: whether `fixed_usd_per_month` enters the cost counters; of the exporters that
+    see one workload only one may do that, so sidecars do not.
+    """
 
     __pydantic_config__ = STRICT
 
     every: Duration = Duration(5)
     max_workloads: int = 200
+    windows: tuple[WindowName, ...] = ("1h", "24h", "7d", "30d", "mtd")
+    decisions: bool = True
+    accrue_fixed_costs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +173,13 @@ class Config:
     def usd_per_unit(self, currency: str) -> Decimal | None:
         """USD per unit of `currency`, or None if no rate is configured."""
         return Decimal(1) if currency.upper() == "USD" else self.fx.get(currency.upper())
+
+
+# What a role changes: defaults by section and key, in the words of the YAML file, and nothing else.
+ROLE_PRESETS: Mapping[Role, Mapping[str, Mapping[str, Any]]] = {
+    "cluster": {},
+    "sidecar": {
+        "publish": {"windows": ("1h",), "decisions": False, "accrue_fixed_costs": False},
+        "storage": {"retain": "35d"},
+    },
+}

@@ -67,6 +67,10 @@ class Pipeline:
         frequent = [s.interval for s in self.config.collectors if s.interval <= MAX_SETTLE]
         return min(MAX_SETTLE, max(frequent, default=0) + self.config.publish.every)
 
+    def opening(self, runner: Runner, now: float) -> PublishState:
+        """What is known before the first collection: the kept counters, and every collector not yet successful."""
+        return PublishState(None, self._counters(), runner.health({}), self._health(now))
+
     def tick(self, runner: Runner, now: float) -> PublishState:
         """One publish tick at `now` (epoch seconds): what is to be shown. Survives a ledger that cannot be written."""
         try:
@@ -78,7 +82,7 @@ class Pipeline:
         shown = self._report(snapshot, runner, int(now))
         return PublishState(
             report=shown,
-            counters=[CounterValue(f, labels, c.value, c.created) for (f, labels), c in self.ledger.counters().items()],
+            counters=self._counters(),
             collectors=runner.health(_complete_through(snapshot)),
             exporter=self._health(now),
         )
@@ -88,6 +92,9 @@ class Pipeline:
         bare = Inputs(snapshot, self.config, self.cards, self.pricer.book, self.automatic)
         keys = {key for view in views(bare, now) for key in view.price_keys()}
         return Inputs(snapshot, self.config, self.cards, self.pricer.ensure(keys, now), self.automatic)
+
+    def _counters(self) -> list[CounterValue]:
+        return [CounterValue(f, labels, c.value, c.created) for (f, labels), c in self.ledger.counters().items()]
 
     def _report(self, snapshot: Snapshot, runner: Runner, now: int) -> Report:
         end = closed_through(now, self.settle)

@@ -1,8 +1,8 @@
 """The running exporter: schedule, tick, serve. The clock of the process is read here and handed on as `now`."""
 
+import gc
 import logging
 import socket
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pipeline import Pipeline
 from exporter.pricer import Pricer
 from exporter.publish.page import Page, render
+from exporter.publish.pauses import keep_pauses_short
 from exporter.publish.process import process_samples
 from exporter.publish.samples import samples
 from exporter.publish.state import PublishState
@@ -27,10 +28,8 @@ from exporter.runner import Runner
 
 log = logging.getLogger("exporter.service")
 
-SWITCH_INTERVAL = 0.0005
-"""Seconds a thread may hold the interpreter: at the default 5 ms a scrape waits behind a reconcile."""
-
 COMPACT_EVERY = 3600
+COLLECT_GARBAGE_EVERY = 600  # see exporter.publish.pauses
 
 
 class Clock:
@@ -116,7 +115,7 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
     """
     import uvicorn
 
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    keep_pauses_short()
     bound = bind(listen)
     publication = Publication()
     with bound, Exporter(config, clock) as exporter:
@@ -160,6 +159,10 @@ def _schedule(exporter: Exporter, publication: Publication, clock: Clock) -> Bac
         state = exporter.tick()
         publication.publish(exporter.page(state), state)
 
+    # The first page does not wait for a source or a price: it says that nothing has been collected yet.
+    opening = exporter.pipeline.opening(exporter.runner, clock())
+    publication.publish(exporter.page(opening), opening)
+
     for name, running in exporter.runner.running.items():
         if running.settings.kind == "rate_card":
             exporter.runner.collect(name)
@@ -168,6 +171,7 @@ def _schedule(exporter: Exporter, publication: Publication, clock: Clock) -> Bac
     tick = clock.real(exporter.config.publish.every)
     _every(scheduler, tick, now, publish, id="publish", executor="tick")
     _every(scheduler, clock.real(COMPACT_EVERY), now + timedelta(seconds=60), exporter.compact, id="compact")
+    _every(scheduler, COLLECT_GARBAGE_EVERY, now + timedelta(seconds=COLLECT_GARBAGE_EVERY), gc.collect, id="gc")
     scheduler.start()
     return scheduler
 

@@ -60,10 +60,14 @@ def overridden(key: PriceKey, entries: Sequence[Entry]) -> tuple[Rate, ...]:
 
 
 def listed(key: PriceKey) -> tuple[Rate, ...]:
-    """The rates that the catalogue gives to a key."""
+    """The rates that the catalogue gives to a key. An open model's name is also found where the provider spells it its
+    own way (`Meta-Llama-3.1-8B` for `Llama-3.1-8B`), if just one of its endpoints serves that model."""
     from exporter.prices import catalogue
 
     match = catalogue.find(key.provider, key.model)
+    if match is None:
+        hosts = open_model_hosts(key.model, [key.provider])
+        match = catalogue.find(*hosts[0]) if len(hosts) == 1 else None
     return catalogue.rates(match, key.service_tier) if match else ()
 
 

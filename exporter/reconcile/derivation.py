@@ -1,10 +1,11 @@
-"""Where a workload's figures come from, line by line: the same sums as `WorkloadView.window`, not yet added up. Pure."""
+"""Where a workload's figures come from, line by line: the sums of `WorkloadView.window`, not yet added up. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from collectors.records import HOUR, Card, Component, Reservation, Window
+from exporter.breakeven.formulas import HOURS_PER_MONTH
 from exporter.breakeven.status import State, step
 from exporter.config import DecisionSettings
 from exporter.intervals import Intervals
@@ -14,7 +15,7 @@ from exporter.prices.pricing import cost
 from exporter.reconcile.alternatives import ApiAlternative
 from exporter.reconcile.coverage import FOREVER
 from exporter.reconcile.evaluate import evaluate
-from exporter.reconcile.evidence import HOURS_PER_MONTH, Costs, Rent, self_hosted_costs
+from exporter.reconcile.evidence import Costs, Rent, self_hosted_costs
 from exporter.reconcile.report import Evidence
 from exporter.reconcile.tokens import cut, key_of
 from exporter.reconcile.workload import WorkloadView
@@ -160,7 +161,7 @@ def billed_lines(billed: Sequence[BillLine], fx: Mapping[str, Decimal], covered:
 def fixed_lines(monthly: Mapping[str, Decimal], known: Intervals, covered: Intervals) -> dict[str, Decimal]:
     """The fixed costs behind C over `covered` in USD by name, prorated by second of a 730 h month (see `evidence`)."""
     seconds = (known & covered).seconds
-    return {name: usd / HOURS_PER_MONTH * seconds / HOUR for name, usd in monthly.items()}
+    return {name: usd * seconds / (HOURS_PER_MONTH * HOUR) for name, usd in monthly.items()}
 
 
 def price_lines(view: WorkloadView, alternative: ApiAlternative | None, covered: Intervals) -> list[PriceLine]:

@@ -26,6 +26,7 @@ class Rent:
     amount_usd: Decimal
     per_seconds: int
     seconds: Intervals
+    collector: str = ""
 
     def usd(self, covered: Intervals) -> Decimal:
         """USD over the part of `covered` in which this rent runs; exact over all of a bill line's seconds."""
@@ -50,7 +51,16 @@ class Costs:
         return sums
 
     def superseded_usd(self, covered: Intervals) -> Decimal:
-        return sum((rent.usd(covered) for rent in self.superseded), Decimal(0))
+        return sum(self.superseded_by(covered).values(), Decimal(0))
+
+    def superseded_by(self, covered: Intervals) -> dict[str, Decimal]:
+        """USD that bills replaced over `covered`, by the rate card's collector; only collectors that lost some."""
+        sums: dict[str, Decimal] = {}
+        for rent in self.superseded:
+            usd = rent.usd(covered)
+            if usd:
+                sums[rent.collector] = sums.get(rent.collector, Decimal(0)) + usd
+        return sums
 
 
 def self_hosted_costs(
@@ -129,6 +139,6 @@ def _superseded(
     for resource in card.resources or ("",):
         billed = Intervals(s for charge in same if resource in ("", charge.resource) for s in billed_seconds(charge))
         share = usd_per_hour / max(1, len(card.resources))
-        kept.append(Rent(card.component, "configured", share, HOUR, paid - billed))
-        lost.append(Rent(card.component, "configured", share, HOUR, paid & billed))
+        kept.append(Rent(card.component, "configured", share, HOUR, paid - billed, card.collector))
+        lost.append(Rent(card.component, "configured", share, HOUR, paid & billed, card.collector))
     return [rent for rent in kept if rent.seconds], [rent for rent in lost if rent.seconds]

@@ -150,3 +150,4 @@ class Report:
     bills: tuple[BillReport, ...] = ()
     prices: tuple[PriceInUse, ...] = ()
     fx_usd_per_unit: Mapping[str, Decimal] = field(default_factory=dict)
+    superseded_usd: Mapping[str, Decimal] = field(default_factory=dict)  # last 30 days, by rate card collector

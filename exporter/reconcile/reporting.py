@@ -38,7 +38,17 @@ def report(
         bills=bill_reports(inputs.snapshot.bill, inputs.config, inputs.cards, inputs.fx, window_starts(end), end),
         prices=tuple(_prices(views, end)),
         fx_usd_per_unit={code: rate for code, rate in inputs.fx.items() if code != "USD"},
+        superseded_usd=_superseded(views, window_starts(end)["30d"], end),
     )
+
+
+def _superseded(views: Sequence[WorkloadView], start: int, end: int) -> dict[str, Decimal]:
+    """Rent that bills replaced over the covered part of `[start, end)`, by rate card collector, all workloads."""
+    sums: dict[str, Decimal] = {}
+    for view in views:
+        for collector, usd in view.costs.superseded_by(view.covered.clip(start, end)).items():
+            sums[collector] = sums.get(collector, Decimal(0)) + usd
+    return sums
 
 
 def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, State], end: int) -> WorkloadReport:

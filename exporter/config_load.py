@@ -1,0 +1,66 @@
+"""Reading a config: `load` in this process, `load_aside` in a child so that its libraries do not stay here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from exporter.aside import call_aside
+from exporter.config import Config, ConfigError
+from exporter.config_paths import Document, Problem
+
+NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+
+
+def load(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Config:
+    """The config in the YAML file at `path`; `${NAME}` in its strings is taken from `environ`.
+
+    Raises ConfigError with every problem of the file at once. Imports pydantic and PyYAML.
+    """
+    return load_document(read(path, environ))
+
+
+def load_aside(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Config:
+    """As `load`, in a child process."""
+    config: Config = call_aside("exporter.config_load:load", str(path), dict(environ))
+    return config
+
+
+def load_tree_aside(tree: Any) -> Config:
+    """As `load_tree`, in a child process."""
+    config: Config = call_aside("exporter.config_load:load_tree", tree)
+    return config
+
+
+def load_tree(tree: Any) -> Config:
+    """The config that a YAML file with these values would give; sequences are tuples. Raises ConfigError."""
+    return load_document(Document(tree))
+
+
+def read(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Document:
+    """The YAML document at `path`. Raises ConfigError if it cannot be read or is not YAML."""
+    from exporter.config_yaml import parse  # PyYAML is for the child
+
+    try:
+        text = Path(path).read_text("utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: expected UTF-8 text, got something else at byte {error.start}"]) from None
+    return parse(text, str(path), environ)
+
+
+def load_document(document: Document) -> Config:
+    """The config in `document`. Raises ConfigError with every problem at once."""
+    from exporter.config_checks import problems
+    from exporter.config_cross import contradictions
+    from exporter.config_validate import validate  # pydantic is for the child
+
+    pieces = validate(document)
+    found: list[Problem] = [*document.problems]  # of several at one place the first is reported
+    found += problems(document, pieces.leaves, pieces.items.get("workloads", ()))
+    found += pieces.problems
+    found += contradictions(document, pieces.sections, pieces.items)
+    if found:
+        raise ConfigError(map(str, document.in_order(found)))
+    return pieces.config()

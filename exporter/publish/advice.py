@@ -1,0 +1,92 @@
+"""What a status means and what to do about it, in two sentences for the engineer on call. Pure."""
+
+from dataclasses import dataclass
+
+from collectors.records import Path
+from exporter.publish import text
+from exporter.reconcile.report import Decision, StatusName, WorkloadReport
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """`why` the status is what it is, and what `to_do`."""
+
+    why: str
+    to_do: str
+
+
+# By the reason of an unknown status, as `exporter.ledger.snapshot.Evaluation` names them (and `no_usage`).
+_UNKNOWN = {
+    "coverage": Advice(
+        "Too little of the decision window is covered: a source was not complete, or a cost not known, for part of it.",
+        "Look at the collectors below: mend the failing or lagging one. The status returns by itself with coverage.",
+    ),
+    "unpriced": Advice(
+        "Too many tokens have no known price (see llmcost_unpriced_tokens_total and "
+        "llmcost_unpriced_alternative_tokens_total for the model).",
+        "Add the model to your prices.overrides file, or correct the provider or model name of the alternative.",
+    ),
+    "no_price": Advice(
+        "The alternative's price for this traffic is not known.",
+        "Correct its provider or model name in the configuration, or add it to your prices.overrides file.",
+    ),
+    "too_young": Advice(
+        "There is not enough history yet: a status needs at least a day of covered data.",
+        "Nothing. Wait; the figures shown are real, only the verdict is held back.",
+    ),
+    "idle": Advice(
+        "There were no tokens and no cost in the decision window.",
+        "Nothing, if the workload is meant to be idle. Otherwise check that its traffic still matches it.",
+    ),
+    "no_cost": Advice(
+        "No cost is known for this workload.",
+        "Add a rate_card collector for its GPUs, or a bill whose tags match it.",
+    ),
+    "no_alternative": Advice(
+        "There is nothing to compare with: no alternative is configured, and none is known for the model.",
+        "Add an entry under “alternatives” of this workload in the configuration.",
+    ),
+    "no_usage": Advice(
+        "A rate card names this workload, but no source reports usage of it.",
+        "Check that the workload's name or “match” agrees with the labels of the engine or log, then run “check”.",
+    ),
+}
+
+
+def advice(report: WorkloadReport, decision: Decision | None) -> Advice:
+    """What to say of a workload against its primary alternative (`decision`, None if it has none)."""
+    if decision is None:
+        return _UNKNOWN["no_usage" if report.first_seen is None else "no_alternative"]
+    if decision.status is None:
+        return _UNKNOWN["too_young"]
+    if decision.status.name == "unknown":
+        reason = decision.status.reason
+        return _UNKNOWN.get(
+            reason,
+            Advice(f"The status is not known ({reason or 'no reason given'}).", "Run “explain” for the derivation."),
+        )
+    if decision.status.name == "break_even":
+        return Advice("Both ways cost about the same.", "Nothing: changing sides would not pay.")
+    return _move(report.path, decision) if dearer(report.path, decision.status.name) else _stay(report)
+
+
+def dearer(path: Path, status: StatusName) -> bool:
+    """Whether a workload on `path` is on the dearer side, by its status."""
+    return (path, status) in (("self_hosted", "api_cheaper"), ("api", "self_hosting_cheaper"))
+
+
+def _move(path: Path, decision: Decision) -> Advice:
+    saving, missed = decision.saving_usd_per_month, decision.missed_saving_usd
+    why = f"{decision.alternative} is cheaper for this traffic"
+    why += "" if missed is None else f"; {text.usd(missed)} lost since the crossing"
+    ways = f"plan the move to {decision.alternative}" + (", or raise utilization" if path == "self_hosted" else "")
+    worth = "" if saving is None or saving <= 0 else f" Moving saves about {text.usd(saving)} a month."
+    return Advice(
+        f"{why}.",
+        f"Check coverage and evidence first (runbook: LLMCostBreakEvenCrossed), then {ways}.{worth}",
+    )
+
+
+def _stay(report: WorkloadReport) -> Advice:
+    way = "Self-hosting" if report.path == "self_hosted" else "The API"
+    return Advice(f"{way} is the cheaper way for this traffic.", "Nothing.")

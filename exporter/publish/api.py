@@ -1,0 +1,102 @@
+"""The report as JSON (`/api/v1/workloads`). Pure.
+
+Every decimal (money, prices, ratios) is a JSON string, exact to the last digit; counts and instants (epoch seconds)
+are JSON numbers. What is not known has no key.
+"""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from exporter.publish.state import PublishState
+from exporter.reconcile.report import AlternativeFigures, BillReport, Decision, Status, WindowFigures, WorkloadReport
+
+
+def workloads_json(state: PublishState) -> bytes:
+    """All workloads and bills of the report, none folded; before the first reconciliation without `workloads`."""
+    report = state.report
+    body: dict[str, Any] = {"version": state.exporter.version, "page_at": int(state.exporter.page_at)}
+    if report is not None:
+        body["at"] = report.at
+        body["closed_through"] = report.closed_through
+        body["workloads"] = [_workload(workload) for workload in report.workloads]
+        body["bills"] = [_bill(bill) for bill in report.bills]
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def _workload(report: WorkloadReport) -> dict[str, Any]:
+    return _known(
+        workload=report.workload,
+        path=report.path,
+        first_seen=report.first_seen,
+        windows={name: _window(figures) for name, figures in report.windows.items()},
+        decision_window=None if report.decision_window is None else _window(report.decision_window),
+        decisions=[_decision(decision) for decision in report.decisions],
+        evidence_ratio={evidence: _plain(share) for evidence, share in report.evidence_ratio.items()},
+        token_type_usd_per_token=[
+            _known(token_type=token_type, method=method, usd_per_token=usd)
+            for (token_type, method), usd in report.token_type_usd_per_token.items()
+        ],
+        capacity_tokens_per_second=report.capacity_tokens_per_second,
+        capacity_samples=report.capacity_samples,
+        utilization_ratio=report.utilization_ratio,
+        unused_capacity_usd=report.unused_capacity_usd,
+        fixed_usd_per_month=report.fixed_usd_per_month,
+    )
+
+
+def _window(figures: WindowFigures) -> dict[str, Any]:
+    return _known(
+        start=figures.asked.start,
+        end=figures.asked.end,
+        covered_seconds=figures.covered_seconds,
+        coverage_ratio=figures.coverage_ratio,
+        tokens=dict(figures.tokens),
+        requests=figures.requests,
+        unpriced_tokens=figures.unpriced_tokens,
+        cost_usd=figures.cost_usd,
+        cost_by=[
+            _known(component=component, evidence=evidence, usd=usd)
+            for (component, evidence), usd in figures.cost_by.items()
+        ],
+        superseded_usd=figures.superseded_usd,
+        usd_per_token=figures.usd_per_token,
+        alternatives={name: _alternative(figure) for name, figure in figures.alternatives.items()},
+    )
+
+
+def _alternative(figures: AlternativeFigures) -> dict[str, Any]:
+    return _known(cost_usd=figures.cost_usd, ratio=figures.ratio, unpriced_tokens=figures.unpriced_tokens)
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return _known(
+        alternative=decision.alternative,
+        primary=decision.primary,
+        status=None if decision.status is None else _status(decision.status),
+        break_even_tokens_per_second=decision.break_even_tokens_per_second,
+        break_even_utilization_ratio=decision.break_even_utilization_ratio,
+        saving_usd_per_month=decision.saving_usd_per_month,
+        missed_saving_usd=decision.missed_saving_usd,
+    )
+
+
+def _status(status: Status) -> dict[str, Any]:
+    return _known(name=status.name, since=status.since, reason=status.reason or None)
+
+
+def _bill(bill: BillReport) -> dict[str, Any]:
+    return _known(
+        collector=bill.collector,
+        window=bill.window,
+        billed_usd=bill.billed_usd,
+        parts={basis: {part: _plain(usd) for part, usd in parts.items()} for basis, parts in bill.parts.items()},
+    )

@@ -1,0 +1,155 @@
+"""`explain`: the current figures of one workload as a derivation, every input with its source and age. Pure.
+
+The figures are those that the exporter publishes (`exporter.reconcile.reporting`), and the lines under each of them
+(`exporter.reconcile.derivation`) sum to it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+
+from exporter.breakeven.status import State
+from exporter.intervals import Intervals
+from exporter.ledger.snapshot import Evaluation
+from exporter.publish import text
+from exporter.publish.advice import advice
+from exporter.publish.explain_case import PATHS, STATUSES, Case, source_name
+from exporter.publish.explain_figures import (
+    api_section,
+    capacity_section,
+    cost_section,
+    coverage_section,
+    tokens_section,
+)
+from exporter.publish.explain_status import status_section
+from exporter.publish.layout import prose
+from exporter.reconcile.bill import allocated_lines
+from exporter.reconcile.build import Inputs
+from exporter.reconcile.derivation import source_lines
+from exporter.reconcile.reporting import StateKey, report
+from exporter.reconcile.workload import WorkloadView
+
+NAMES_SHOWN = 20
+
+
+class UnknownWorkloadError(LookupError):
+    """No workload has this name. The message lists the known ones, the nearest first."""
+
+
+def explain(
+    inputs: Inputs,
+    views: Sequence[WorkloadView],
+    states: Mapping[StateKey, State],
+    workload: str,
+    now: int,
+    *,
+    end: int,
+    evaluations: Iterable[Evaluation] = (),
+    catalogue_at: int | None = None,
+) -> str:
+    """How the current figures of `workload` come about, on each of its paths: text of at most 100 columns.
+
+    `views` reach to `end`, the end of the last closed slot at `now` (epoch seconds). `states` are what the stored
+    `evaluations` of all workloads lead to. `catalogue_at` is the date of the price catalogue (epoch seconds).
+    Raises UnknownWorkloadError.
+    """
+    found = [view for view in views if view.name == workload]
+    if not found:
+        raise UnknownWorkloadError(_unknown_name(workload, {view.name for view in views}))
+    stored, billed = (
+        list(evaluations),
+        allocated_lines(inputs.snapshot.bill, inputs.config, inputs.cards).get(workload, ()),
+    )
+    texts = []
+    for view in found:
+        primary = view.alternatives[0].label if view.alternatives else ""
+        key = (view.name, view.path, primary)
+        case = Case(
+            inputs=inputs,
+            view=view,
+            shown=report(inputs, [view], states, now, end).workloads[0],
+            state=states.get(key, State()),
+            evaluations=[e for e in stored if (e.workload, e.path, e.alternative) == key],
+            billed=billed if view.path == "self_hosted" else (),
+            now=now,
+            end=end,
+            catalogue_at=catalogue_at,
+        )
+        texts.append("\n".join(_derivation(case)) + "\n")
+    return "\n\n".join(texts)
+
+
+def _derivation(case: Case) -> Iterator[str]:
+    name = case.decision.status.name if case.decision and case.decision.status else "unknown"
+    yield f"{case.view.name}, {PATHS[case.view.path]}: {STATUSES[name]}"
+    yield f"at {text.instant(case.now)}, on closed time through {case.aged(case.end)}"
+    sections = (
+        status_section,
+        cost_section,
+        tokens_section,
+        api_section,
+        coverage_section,
+        capacity_section,
+        _to_do_section,
+    )
+    for section in sections:
+        lines = list(section(case))
+        if lines:
+            yield ""
+            yield from (line for start in lines[:1] for line in prose(start, indent=0, hanging=8))
+            yield from lines[1:]
+
+
+def _to_do_section(case: Case) -> Iterator[str]:
+    """What is not known, and what to do about it and about the status."""
+    said = advice(case.shown, case.decision)
+    yield "WHAT TO DO"
+    if case.reason in ("coverage", "no_price"):
+        yield from prose(f"- {_ON_REASON[case.reason]}", hanging=2)
+    else:
+        yield from prose(f"- {said.why} {said.to_do}", hanging=2)
+    for line in _gaps_in_knowledge(case):
+        yield from prose(f"- {line}", hanging=2)
+
+
+_ON_REASON = {
+    "coverage": "Too little of the decision window is covered: mend the source, or add the cost, that COVERAGE says is "
+    "missing. The status returns by itself with coverage.",
+    "no_price": "The alternative has no known price: correct its provider or model name (try the “prices” command), or "
+    "give it a price in your prices.overrides file.",
+}
+
+
+def _gaps_in_knowledge(case: Case) -> Iterator[str]:
+    figures, primary = case.figures, case.primary
+    for code in sorted(case.view.costs.no_fx):
+        yield f"Cost in {code} is left out, as no exchange rate is configured: set fx.{code} (USD per unit)."
+    if figures.unpriced_tokens:
+        yield f"{figures.unpriced_tokens:,} tokens have no price and are left out of C / T: see prices.overrides."
+    unpriced = figures.alternatives[primary.label].unpriced_tokens if primary else 0
+    if unpriced and primary and case.reason != "no_price":
+        yield f"{unpriced:,} tokens have no price at {primary.label} and are left out of A: see prices.overrides."
+    if case.view.path == "self_hosted" and case.view.series and case.shown.capacity_tokens_per_second is None:
+        yield (
+            "Capacity is not known: it is learned while requests queue (at least 3 slots of 5 minutes in 7 days), or "
+            "set capacity_tokens_per_second of one replica."
+        )
+    yield from _stale(case)
+
+
+def _stale(case: Case) -> Iterator[str]:
+    """Sources that have stopped delivering, though nobody retired them."""
+    for line in source_lines(case.view, case.inputs.snapshot.streams, case.figures.asked, Intervals()):
+        if line.retired_at is not None or (line.through is not None and line.through >= case.end):
+            continue
+        since = (
+            "has never delivered" if line.through is None else f"has delivered nothing since {case.aged(line.through)}"
+        )
+        yield f"{source_name(line.source)} {since}: see its last error on the status page."
+
+
+def _unknown_name(workload: str, known: set[str]) -> str:
+    if not known:
+        return f"no workload {workload!r}: none is known yet, no source has reported usage and no rate card names one"
+    nearest = sorted(known, key=lambda name: (-SequenceMatcher(None, workload, name).ratio(), name))
+    more = f" and {len(nearest) - NAMES_SHOWN} more" if len(nearest) > NAMES_SHOWN else ""
+    return f"no workload {workload!r}; known are: {', '.join(nearest[:NAMES_SHOWN])}{more}"

@@ -1,0 +1,93 @@
+"""Samples being gathered: checked label by label, folded into `other` beyond the series budget, float at the end."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import Decimal
+
+from exporter.publish.families import BY_NAME, FAMILIES, Family
+
+OTHER = "other"
+
+Number = Decimal | int | float
+Labels = tuple[str, ...]
+
+
+class SampleError(ValueError):
+    """A sample that must not reach the page: unknown family, wrong number of labels, or given twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample. `created` is when a counter began (epoch seconds), None where that is not known."""
+
+    labels: Labels
+    value: float
+    created: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySamples:
+    """The samples of one family, sorted by labels."""
+
+    family: Family
+    samples: tuple[Sample, ...]
+
+
+class Rows:
+    """Gathers samples by family. The workloads in `folded` share the name `other` where values may be added."""
+
+    def __init__(self, folded: Collection[str] = ()) -> None:
+        self._folded = frozenset(folded)
+        self._rows: dict[str, dict[Labels, tuple[Number, float | None]]] = {}
+        self._beyond: dict[str, set[Labels]] = {}
+
+    def add(self, name: str, labels: Labels, value: Number | None, created: float | None = None) -> None:
+        """Add one sample; a `value` of None is not known, and absent. Raises SampleError, see there."""
+        if value is None:
+            return
+        family = BY_NAME.get(name)
+        if family is None:
+            raise SampleError(f"{name}: not in the table of metric families")
+        if len(labels) != len(family.labels):
+            raise SampleError(f"{name}: expected the labels {family.labels}, got the values {labels}")
+        if self._folded and family.labels[:1] == ("workload",) and labels[0] in self._folded:
+            self._fold(family, labels, value, created)
+            return
+        rows = self._rows.setdefault(name, {})
+        if labels in rows:
+            raise SampleError(f"{name}: given twice for {dict(zip(family.labels, labels, strict=True))}")
+        rows[labels] = value, created
+
+    def _fold(self, family: Family, labels: Labels, value: Number, created: float | None) -> None:
+        beyond = self._beyond.setdefault(family.name, set())
+        if labels in beyond:
+            raise SampleError(f"{family.name}: given twice for {dict(zip(family.labels, labels, strict=True))}")
+        beyond.add(labels)
+        if family.fold == "drop":
+            return
+        rows = self._rows.setdefault(family.name, {})
+        merged = (OTHER, *labels[1:])
+        if merged in rows:
+            before, began = rows[merged]
+            value = _exact(before) + _exact(value)
+            created = min((at for at in (began, created) if at is not None), default=None)
+        rows[merged] = value, created
+
+    def beyond_budget(self) -> dict[str, int]:
+        """Series per family with workloads that were folded or dropped; 0 where all kept their names."""
+        by_workload = [family.name for family in FAMILIES if family.labels[:1] == ("workload",)]
+        there = [name for name in by_workload if name in self._rows or name in self._beyond]
+        return {name: len(self._beyond.get(name, ())) for name in there}
+
+    def families(self) -> list[FamilySamples]:
+        """All families with samples in the table's order. The one place where Decimal becomes float."""
+        there = [family for family in FAMILIES if family.name in self._rows]
+        return [FamilySamples(family, _floats(self._rows[family.name])) for family in there]
+
+
+def _exact(value: Number) -> Decimal:
+    return value if isinstance(value, Decimal) else Decimal(value)
+
+
+def _floats(rows: dict[Labels, tuple[Number, float | None]]) -> tuple[Sample, ...]:
+    return tuple(Sample(labels, float(value), created) for labels, (value, created) in sorted(rows.items()))
