@@ -99,7 +99,7 @@ class Pipeline:
     def _report(self, snapshot: Snapshot, runner: Runner, now: int) -> Report:
         end = closed_through(now, self.settle)
         inputs = self.inputs(snapshot, now)
-        made = self._evaluate(views(inputs, now), inputs, runner, now)
+        made = self._evaluate(views(inputs, now), inputs, runner, now) if self.config.publish.decisions else 0
         version = (snapshot.revision, end, len(inputs.book.rates))
         if self._last is None or self._last[0] != version or made:
             self._last = (version, report(inputs, views(inputs, end), self.states, now, end))
@@ -149,7 +149,7 @@ class Pipeline:
                 through = coverage.complete_through(sources, snapshot.streams) or 0
             up = coverage.up(sources, snapshot.streams)
             self._accrue_card(key, card, held[key], up, through, now, rate)
-        if self.config.role == "cluster":
+        if self.config.publish.accrue_fixed_costs:
             self._accrue_fixed({card.workload for key, card in self.cards.items() if key in held}, now)
 
     def _accrue_card(

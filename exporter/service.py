@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import uvicorn
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -113,8 +114,6 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
 
     Raises OSError if the address cannot be bound, LedgerBusyError if another exporter has the ledger.
     """
-    import uvicorn
-
     keep_pauses_short()
     bound = bind(listen)
     publication = Publication()

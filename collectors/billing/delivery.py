@@ -8,7 +8,9 @@ modification time to the oldest (equal times: from the last path to the first):
   delivery of the same, and is left out; lines are compared by what they bill, not by what it costs;
 - a file that does not is a further piece of the newest delivery, and is added.
 
-So a bill that is delivered twice counts once, a restated one replaces, and one that is split over files is whole.
+So a bill that is delivered twice counts once, a restated one replaces, and one that is split over files is whole. A
+part that no file carries any more is cleared. What files alone cannot tell: a text file cut exactly at the end of a
+line, or a delivery some files of which are yet to come, is a short bill until the rest is there.
 """
 
 import json

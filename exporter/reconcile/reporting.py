@@ -35,11 +35,16 @@ def report(
         at=now,
         closed_through=end,
         workloads=tuple(_workload(inputs, view, states, end) for view in views),
-        bills=bill_reports(inputs.snapshot.bill, inputs.config, inputs.cards, inputs.fx, window_starts(end), end),
+        bills=bill_reports(inputs.snapshot.bill, inputs.config, inputs.cards, inputs.fx, _published(inputs, end), end),
         prices=tuple(_prices(views, end)),
         fx_usd_per_unit={code: rate for code, rate in inputs.fx.items() if code != "USD"},
         superseded_usd=_superseded(views, window_starts(end)["30d"], end),
     )
+
+
+def _published(inputs: Inputs, end: int) -> dict[str, int]:
+    """The start of each window that this role publishes."""
+    return {name: start for name, start in window_starts(end).items() if name in inputs.config.publish.windows}
 
 
 def _superseded(views: Sequence[WorkloadView], start: int, end: int) -> dict[str, Decimal]:
@@ -63,9 +68,9 @@ def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, Stat
         workload=view.name,
         path=view.path,
         first_seen=view.first,
-        windows={name: view.window(since, end) for name, since in window_starts(end).items()},
+        windows={name: view.window(since, end) for name, since in _published(inputs, end).items()},
         decision_window=figures,
-        decisions=_decisions(view, figures, total, states),
+        decisions=_decisions(view, figures, total, states) if inputs.config.publish.decisions else (),
         evidence_ratio=_evidence(figures),
         token_type_usd_per_token=_token_types(inputs, view, figures, start, end),
         capacity_tokens_per_second=total,

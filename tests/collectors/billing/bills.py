@@ -22,8 +22,8 @@ RECORDED = sorted(path for path in FIXTURES.rglob("*") if path.suffix in (".csv"
 NOW = 1_790_000_000
 
 
-def collector(*paths: Path | str, **more: Mapping[str, str]) -> Focus:
-    return Focus(Focus.Settings("bill", "focus", tuple(str(path) for path in paths), **more), Context(first_start=0))
+def collector(*paths: Path | str) -> Focus:
+    return Focus(Focus.Settings("bill", "focus", tuple(str(path) for path in paths)), Context(first_start=0))
 
 
 def line(cost: str, resource: str = "i-1", day: int = 1, **more: str) -> dict[str, str]:

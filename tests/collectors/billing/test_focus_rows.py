@@ -22,11 +22,6 @@ def rows_of(path: Path, content: str | bytes) -> list[Row]:
     return list(read_rows(path))
 
 
-def charge_of(path: Path, **cells: str) -> Charge:
-    (row,) = rows_of(path, text([line("1", **cells)]))
-    return row.charge
-
-
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
 def test_every_recorded_file_is_read_to_its_end(path: Path) -> None:
     assert list(read_rows(path))

@@ -84,7 +84,7 @@ def test_a_changed_count_holds_from_now_on() -> None:
     cursors: dict[str, str] = {}
     rows = accrued(settings(CHAT), JAN, FEB, cursors=cursors)
     rows += accrued(settings(replace(CHAT, count=Money("3"))), MAR, cursors=cursors)
-    assert [(row.count, row.window) for row in rows] == [(2, Window(JAN, FEB)), (3, Window(FEB, MAR))]
+    assert [(row.count, row.window) for row in rows] == [(Decimal(2), Window(JAN, FEB)), (Decimal(3), Window(FEB, MAR))]
     assert len({row.card for row in rows}) == 1
 
 

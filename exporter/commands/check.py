@@ -1,0 +1,69 @@
+"""`check`: is the config right, and with `--live`, does every source answer?"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.commands.configured import config_file, configured, described
+from exporter.config import Config
+
+LIVE_SECONDS = 60  # of one source; what a large backlog holds beyond is not needed to know that it can be read
+
+
+@click.command()
+@config_file
+@click.option("--print", "show", is_flag=True, help="Print the config with every default, secrets hidden.")
+@click.option("--live", is_flag=True, help="Read every source once; nothing is stored.")
+def check(config_file: Path, show: bool, live: bool) -> None:
+    """Validate the config. Exit status 0: it can be used, 1: a source did not answer (--live), 2: it is wrong."""
+    text, warnings = described(config_file)
+    if show:
+        click.echo(text, nl=False)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    config = configured(config_file) if live else None
+    if config is not None and not _answer(config):
+        raise SystemExit(1)
+    if not show:
+        click.echo(f"{config_file}: ok")
+
+
+def _answer(config: Config) -> bool:
+    """Ask every source once and say how it went."""
+    from collectors import Context
+
+    now = int(time.time())
+    outcomes = []
+    for settings in config.collectors:
+        read, failures = _ask(settings, Context(first_start=now), now)
+        outcomes.append(not failures)
+        state = "failed" if failures else "ok"
+        click.echo(f"{settings.name} ({settings.kind}): {state}, {read} read, {len(failures)} failed")
+        for failure in failures:
+            click.echo(f"  {failure}")
+    return all(outcomes)
+
+
+def _ask(settings: Any, context: Any, now: int) -> tuple[int, list[str]]:
+    """How many parts of one source could be read, and what could not and why."""
+    from collectors import build
+    from collectors.records import Failure
+
+    read, failures, stop = 0, [], time.monotonic() + LIVE_SECONDS
+    try:
+        collector = build(settings, context)
+        try:
+            for outcome in collector.collect(now, {}):
+                if isinstance(outcome, Failure):
+                    failures.append(f"{outcome.part}: {outcome.reason}")
+                else:
+                    read += 1
+                if time.monotonic() > stop:
+                    break
+        finally:
+            collector.close()
+    except (OSError, ValueError, LookupError, RuntimeError, ImportError) as error:
+        failures.append(f"{type(error).__name__}: {error}")
+    return read, failures
