@@ -54,12 +54,12 @@ REAL = Clock()
 class Exporter:
     """One exporter: its ledger, its collectors and what they come to. Use as a context manager."""
 
-    def __init__(self, config: Config, clock: Callable[[], float] = REAL) -> None:
+    def __init__(self, config: Config, clock: Callable[[], float] = REAL, pricer: Pricer | None = None) -> None:
         self.clock = clock
         self.config = config
         self.ledger = Ledger(config.storage.path, int(clock()), config.storage.retain_fine, config.storage.retain)
         try:
-            self.pricer = Pricer(config.prices.overrides)
+            self.pricer = pricer or Pricer(config.prices.overrides)
             self.pipeline = Pipeline(config, self.ledger, self.pricer, clock())
             self.runner = Runner(config, self.ledger, self.pricer, self._context(), self.pipeline.automatic, clock)
             self._retire()

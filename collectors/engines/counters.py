@@ -103,8 +103,9 @@ class State:
         if not cursor:
             return cls()
         row = json.loads(cursor)
-        if row.get("v") != CURSOR_VERSION:
-            raise ValueError(f"cursor of version {row.get('v')}, expected {CURSOR_VERSION}")
+        version = row.get("v") if isinstance(row, dict) else None
+        if version != CURSOR_VERSION:
+            raise ValueError(f"version {version}, expected {CURSOR_VERSION}")
         series = {
             Series(model, quantity, rest): value
             for model, quantities in row.get("series", {}).items()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from collectors import Context
 from collectors.engines.counters import Baseline, Reading, Rejected, State, Step, advance
@@ -54,6 +54,15 @@ class VllmSettings:
             if shown in seen:
                 raise ValueError(f"targets[{index}]: the same page as targets[{seen[shown]}] ({shown})")
             seen[shown] = index
+
+
+class _Model(NamedTuple):
+    """One model's share of a batch, and the tokens it still owes (see `token_types`)."""
+
+    name: str
+    usage: list[Usage]
+    loads: list[EngineLoad]
+    owed: tuple[int, int]
 
 
 class Vllm:
@@ -113,33 +122,31 @@ class Vllm:
             raise Rejected("no token series on the page (is --disable-log-stats set? is this the engine's own page?)")
         reading = Reading(now, page.start, page.counters, OPTIONAL)
         step = advance(state, reading, self._settings.baseline, self._first_start)
-        usage: list[Usage] = []
-        loads: list[EngineLoad] = []
-        owed: dict[str, tuple[int, int]] = {}
-        for model in page.models:
-            sums = step.sums(model)
-            carried = state.owed.get(model, (0, 0)) if step.same_process else (0, 0)
-            tokens, owed[model] = token_types(sums, carried, self._settings.phase)
-            usage += usage_rows(
-                step.window, tokens, int(sums.get("requests", 0)), provider="vllm", model=model, labels=self._labels
-            )
-            levels = page.levels.get(model, Levels())
-            queued = levels.queued and model in state.queued and self._steady(state, step)
-            loads += load_rows(step.window, _load(model, step, sums, levels, tokens if queued else {}))
+        models = [self._model(model, state, step, page.levels.get(model, Levels())) for model in page.models]
         position = replace(
             step.state,
-            owed={model: both for model, both in owed.items() if any(both)},
-            queued=frozenset(model for model, levels in page.levels.items() if levels.queued),
+            owed={model.name: model.owed for model in models if any(model.owed)},
+            queued=frozenset(name for name, levels in page.levels.items() if levels.queued),
         )
         return Batch(
             part,
-            usage=usage,
-            loads=loads,
+            usage=[row for model in models for row in model.usage],
+            loads=[row for model in models for row in model.loads],
             observed=[Observed(step.observed, part)],
             cursor=position.dumps(),
             stream=part,
             rejected={"counter_anomaly": step.anomalies} if step.anomalies else {},
         )
+
+    def _model(self, name: str, state: State, step: Step, levels: Levels) -> "_Model":
+        sums = step.sums(name)
+        carried = state.owed.get(name, (0, 0)) if step.same_process else (0, 0)
+        tokens, owed = token_types(sums, carried, self._settings.phase)
+        requests = int(sums.get("requests", 0))
+        usage = usage_rows(step.window, tokens, requests, provider="vllm", model=name, labels=self._labels)
+        queued = levels.queued and name in state.queued and self._steady(state, step)
+        load = _load(name, step, sums, levels, tokens if queued else {})
+        return _Model(name, list(usage), list(load_rows(step.window, load)), owed)
 
     def _steady(self, state: State, step: Step) -> bool:
         """Whether the step is one ordinary scrape interval: what holds at both its ends held in between."""

@@ -79,7 +79,11 @@ class VllmPage:
 
 
 def read(samples: Iterable[Sample]) -> VllmPage:
-    """The page behind `samples` of `NAMES`. PageError if a counter is not a finite number from 0 up."""
+    """The page behind `samples` of `NAMES`.
+
+    Raises PageError if a counter is not a finite number from 0 up, and if a model has prompt or generated tokens only:
+    every version shows both, so the page is not whole.
+    """
     start: float | None = None
     counters: dict[Series, float] = {}
     levels: dict[str, Levels] = {}
@@ -90,6 +94,10 @@ def read(samples: Iterable[Sample]) -> VllmPage:
             counters[_series(sample)] = _count(sample)
         else:
             _level(levels.setdefault(sample.labels.get("model_name", ""), Levels()), sample)
+    for model in {key.model for key in counters}:
+        shown = _TOKEN_SERIES & {key.quantity for key in counters if key.model == model}
+        if len(shown) == 1:
+            raise PageError(f"truncated page: model {model!r} has no series of {min(_TOKEN_SERIES - shown)} tokens")
     return VllmPage(start, _without_doubles(counters), levels)
 
 

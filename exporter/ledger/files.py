@@ -47,7 +47,7 @@ def open_checked(path: Path, now: int) -> sqlite3.Connection:
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open the ledger at `path` for reading only: all it shows until it is closed is the ledger of this instant.
 
-    No lock is taken and nothing is migrated, checked or set aside, so it may be read while an exporter writes it. Raises
+    No lock is taken and nothing is migrated, checked or set aside: an exporter may go on writing it. Raises
     LedgerUnreadableError. Readers of a write-ahead log need its index: <https://sqlite.org/wal.html#readonly>.
     """
     if not path.exists():

@@ -111,7 +111,7 @@ class Evaluation:
     """One stored break-even evaluation of a workload and path against one alternative at a closed hour `at`.
 
     `api_usd` is A, `self_hosted_usd` is C over the ratio window's covered hours; None where unknown. `reason` is empty,
-    or why the status is unknown (`coverage`, `unpriced`, `too_young`, `idle`, `no_cost`, `no_alternative`).
+    or why the status is unknown (`too_young`, `no_cost`, `coverage`, `idle`, `unpriced`, `no_price`).
     """
 
     workload: str

@@ -1,6 +1,7 @@
 """What a status means and what to do about it, in two sentences for the engineer on call. Pure."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from collectors.records import Path
 from exporter.publish import text
@@ -14,6 +15,8 @@ class Advice:
     why: str
     to_do: str
 
+
+_LEVEL = (Decimal("0.9"), Decimal("1.1"))  # the shipped thresholds; only the wording depends on them
 
 # By the reason of an unknown status, as `exporter.ledger.snapshot.Evaluation` names them (and `no_usage`).
 _UNKNOWN = {
@@ -46,6 +49,10 @@ _UNKNOWN = {
         "There is nothing to compare with: no alternative is configured, and none is known for the model.",
         "Add an entry under “alternatives” of this workload in the configuration.",
     ),
+    "no_plan": Advice(
+        "The alternative is a self-hosting plan, and this release has no figures for plans of an API workload yet.",
+        "Nothing. The cost per token shown is real. For a rough answer run “breakeven” with the plan's numbers.",
+    ),
     "no_usage": Advice(
         "A rate card names this workload, but no source reports usage of it.",
         "Check that the workload's name or “match” agrees with the labels of the engine or log, then run “check”.",
@@ -66,13 +73,26 @@ def advice(report: WorkloadReport, decision: Decision | None) -> Advice:
             Advice(f"The status is not known ({reason or 'no reason given'}).", "Run “explain” for the derivation."),
         )
     if decision.status.name == "break_even":
-        return Advice("Both ways cost about the same.", "Nothing: changing sides would not pay.")
+        return _break_even(report, decision)
     return _move(report.path, decision) if dearer(report.path, decision.status.name) else _stay(report)
 
 
 def dearer(path: Path, status: StatusName) -> bool:
     """Whether a workload on `path` is on the dearer side, by its status."""
     return (path, status) in (("self_hosted", "api_cheaper"), ("api", "self_hosting_cheaper"))
+
+
+def _break_even(report: WorkloadReport, decision: Decision) -> Advice:
+    """In break-even the newest ratio may already be far from 1: a side is entered only when it lasts."""
+    figures = report.decision_window.alternatives.get(decision.alternative) if report.decision_window else None
+    ratio = figures.ratio if figures else None
+    if ratio is not None and not _LEVEL[0] < ratio < _LEVEL[1]:
+        cheaper = "self-hosting" if ratio > 1 else "the API"
+        return Advice(
+            f"At the newest ratio {cheaper} is cheaper, but that has not lasted long enough to count.",
+            "Nothing yet. “explain” says when the status would turn.",
+        )
+    return Advice("Both ways cost about the same.", "Nothing: changing sides would not pay.")
 
 
 def _move(path: Path, decision: Decision) -> Advice:

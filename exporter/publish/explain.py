@@ -80,16 +80,16 @@ def explain(
 
 def _derivation(case: Case) -> Iterator[str]:
     name = case.decision.status.name if case.decision and case.decision.status else "unknown"
-    yield f"{case.view.name}, {PATHS[case.view.path]}: {STATUSES[name]}"
+    yield from prose(f"{case.view.name}, {PATHS[case.view.path]}: {STATUSES[name]}", indent=0)
     yield f"at {text.instant(case.now)}, on closed time through {case.aged(case.end)}"
     sections = (
         status_section,
+        _to_do_section,
         cost_section,
         tokens_section,
         api_section,
         coverage_section,
         capacity_section,
-        _to_do_section,
     )
     for section in sections:
         lines = list(section(case))
@@ -101,14 +101,23 @@ def _derivation(case: Case) -> Iterator[str]:
 
 def _to_do_section(case: Case) -> Iterator[str]:
     """What is not known, and what to do about it and about the status."""
-    said = advice(case.shown, case.decision)
     yield "WHAT TO DO"
-    if case.reason in ("coverage", "no_price"):
-        yield from prose(f"- {_ON_REASON[case.reason]}", hanging=2)
-    else:
-        yield from prose(f"- {said.why} {said.to_do}", hanging=2)
+    yield from prose(f"- {_advice(case)}", hanging=2)
     for line in _gaps_in_knowledge(case):
         yield from prose(f"- {line}", hanging=2)
+
+
+def _advice(case: Case) -> str:
+    state = case.state
+    if case.reason in _ON_REASON:
+        return _ON_REASON[case.reason]
+    if not case.reason and state.shown == "break_even" and state.streak is not None:
+        return (
+            f"Nothing yet: traffic is on the “{STATUSES[state.streak]}” side, but not for long enough. It is time to "
+            "act when the status says so too."
+        )
+    said = advice(case.shown, case.decision)
+    return f"{said.why} {said.to_do}"
 
 
 _ON_REASON = {
@@ -129,10 +138,9 @@ def _gaps_in_knowledge(case: Case) -> Iterator[str]:
     if unpriced and primary and case.reason != "no_price":
         yield f"{unpriced:,} tokens have no price at {primary.label} and are left out of A: see prices.overrides."
     if case.view.path == "self_hosted" and case.view.series and case.shown.capacity_tokens_per_second is None:
-        yield (
-            "Capacity is not known: it is learned while requests queue (at least 3 slots of 5 minutes in 7 days), or "
-            "set capacity_tokens_per_second of one replica."
-        )
+        engines = any(source in case.inputs.snapshot.loads for source in case.view.sources)
+        learned = "it is learned while requests queue (3 slots of 5 minutes in 7 days), or " if engines else ""
+        yield f"Capacity is not known: {learned}set capacity_tokens_per_second of one replica."
     yield from _stale(case)
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from collectors.records import Path
 from exporter.breakeven.status import State
@@ -83,20 +83,34 @@ def plain(number: Decimal) -> str:
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
-def amounts(values: Sequence[Decimal]) -> list[str]:
-    """Amounts in USD that stand under each other: cents, or as many digits as the largest needs to show four."""
-    largest = max((abs(value) for value in values), default=Decimal(0))
-    places = max(2, 3 - largest.adjusted()) if largest else 2
-    return [f"{value:,.{places}f}" for value in values]
+def amount(usd: Decimal) -> str:
+    """An amount in USD: to the cent, or to as many digits as it needs to show four."""
+    return f"{usd:,.{_places(usd)}f}"
+
+
+def amounts(parts: Sequence[Decimal]) -> list[str]:
+    """Amounts in USD that stand under each other, and last their sum. What is shown adds up, too."""
+    total = sum(parts, Decimal(0))
+    places = _places(max((abs(part) for part in (*parts, total)), default=Decimal(0)))
+    return [f"{shown:,.{places}f}" for shown in (*adding_up(parts, places), round(total, places))]
+
+
+def adding_up(parts: Sequence[Decimal], places: int = 2) -> list[Decimal]:
+    """The parts rounded such that they add up to their rounded sum: the largest remainders are rounded up."""
+    step = Decimal(1).scaleb(-places)
+    floors = [part.quantize(step, ROUND_FLOOR) for part in parts]
+    missing = int((round(sum(parts, Decimal(0)), places) - sum(floors, Decimal(0))) / step)
+    by_remainder = sorted(range(len(parts)), key=lambda i: floors[i] - parts[i])
+    return [floor + step if i in by_remainder[:missing] else floor for i, floor in enumerate(floors)]
+
+
+def _places(usd: Decimal) -> int:
+    return max(2, 3 - usd.adjusted()) if usd else 2
 
 
 def per_million(usd_per_token: Decimal) -> str:
     """A price in USD per million tokens, with up to six decimals."""
     return plain((usd_per_token * 1_000_000).quantize(Decimal("0.000001")).normalize())
-
-
-def hours(seconds: int | Decimal) -> str:
-    return f"{plain(round(Decimal(seconds) / 3600, 2))} h"
 
 
 def throughput(tokens_per_second: Decimal) -> str:

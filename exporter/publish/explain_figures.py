@@ -6,7 +6,7 @@ from decimal import Decimal
 from collectors.records import HOUR
 from exporter.intervals import Intervals
 from exporter.publish import text
-from exporter.publish.explain_case import Case, amounts, hours, per_million, plain, source_name, throughput
+from exporter.publish.explain_case import Case, amount, amounts, per_million, plain, source_name, throughput
 from exporter.publish.layout import prose, table
 from exporter.reconcile import coverage
 from exporter.reconcile.alternatives import ApiAlternative
@@ -37,23 +37,31 @@ def cost_section(case: Case) -> Iterator[str]:
     """C over T, and where every dollar of C is from."""
     figures, total = case.figures, sum(case.figures.tokens.values())
     if figures.cost_usd is None:
-        yield "EFFECTIVE COST  not known"
+        yield f"EFFECTIVE COST  not known: {_why_no_cost(case)}"
         return
     priced = total - figures.unpriced_tokens
     per_token = (
         "" if figures.usd_per_token is None else f"{per_million(figures.usd_per_token)} USD per million tokens = "
     )
-    yield f"EFFECTIVE COST  {per_token}C {amounts([figures.cost_usd])[0]} USD / T {priced:,} tokens"
+    yield f"EFFECTIVE COST  {per_token}C {amount(figures.cost_usd)} USD / T {priced:,} tokens"
     if case.view.path == "api":
-        yield from _priced(case, None, figures.cost_usd, "C")
+        yield from _priced(case, None, "C")
     else:
-        yield from _rents(case, figures.cost_usd)
+        yield from _rents(case)
     shares = (f"{text.percent(case.shown.evidence_ratio[e])} {e}" for e in EVIDENCE if case.shown.evidence_ratio.get(e))
     if any(case.shown.evidence_ratio.values()):
         yield from prose(f"Evidence, by dollars: {', '.join(shares)}.")
 
 
-def _rents(case: Case, cost_usd: Decimal) -> Iterator[str]:
+def _why_no_cost(case: Case) -> str:
+    if case.view.path == "api":
+        return "no token has a price" if case.figures.covered_seconds else "no closed slot is covered yet"
+    asked = case.figures.asked
+    known = case.view.costs.known.clip(asked.start, asked.end)
+    return "no closed slot is covered yet" if known else "no rate card and no bill is for this workload"
+
+
+def _rents(case: Case) -> Iterator[str]:
     """C by component and evidence, a line for each card, bill and fixed cost; what bills superseded below."""
     within, fx = covered(case), case.inputs.fx
     found = [(b.usd, b.component, b.evidence, _billed(case, b)) for b in billed_lines(case.billed, fx, within)]
@@ -65,13 +73,13 @@ def _rents(case: Case, cost_usd: Decimal) -> Iterator[str]:
     monthly = workload.fixed_usd_per_month if workload else {}
     for name, usd in fixed_lines(monthly, case.view.costs.known, within).items():
         found.append((usd, "fixed", "configured", f"config: {name}, {plain(monthly[name])} USD a month of 730 h"))
-    shown = amounts([*(usd for usd, *_ in found), cost_usd])
+    shown = amounts([usd for usd, *_ in found])
     rows = [("USD", "component", "evidence", "from")]
     rows += [(usd, component, evidence, how) for usd, (_, component, evidence, how) in zip(shown, found, strict=False)]
     yield from table([*rows, (shown[-1], "= C", "", "")], "rlll")
     for card in cards:
         if card.superseded_hours:
-            much = f"{amounts([card.superseded_usd])[0]} USD for {plain(round(card.superseded_hours, 2))} h"
+            much = f"{amount(card.superseded_usd)} USD for {plain(round(card.superseded_hours, 2))} h"
             yield from prose(f"Not counted, as a bill says what was paid: {much} of rate card {card.key}.")
 
 
@@ -107,9 +115,11 @@ def _billed(case: Case, line: BilledLine) -> str:
 def tokens_section(case: Case) -> Iterator[str]:
     """Tokens by type, and the sources they were read from."""
     figures, total = case.figures, sum(case.figures.tokens.values())
-    rate = f": {throughput(Decimal(total) / figures.covered_seconds)} tokens/s" if figures.covered_seconds else ""
+    rate = ""
+    if figures.covered_seconds:
+        rate = f": {throughput(Decimal(total) / figures.covered_seconds)} tokens/s on average"
     much = f"{total:,} in {figures.requests:,} requests"
-    yield f"TOKENS  {much} over {hours(figures.covered_seconds)} covered{rate} on average"
+    yield f"TOKENS  {much} over {text.span(figures.covered_seconds)} covered{rate}"
     rows = [("tokens", "share", "token type")]
     rows += [(f"{n:,}", text.percent(Decimal(n) / total) if total else "", t) for t, n in figures.tokens.items()]
     yield from table(rows, "rrl") if figures.tokens else ()
@@ -138,50 +148,52 @@ def api_section(case: Case) -> Iterator[str]:
         return
     api, figures = case.api_usd, case.figures
     if api is None:
-        yield f"API-EQUIVALENT COST  not known: no price for {primary.label}"
+        why = f"no price for {primary.label}" if figures.covered_seconds else "no closed slot is covered yet"
+        yield f"API-EQUIVALENT COST  not known: {why}"
     else:
         priced = sum(figures.tokens.values()) - figures.alternatives[primary.label].unpriced_tokens
         each = f"{per_million(api / priced)} USD per million tokens = " if priced else ""
-        yield f"API-EQUIVALENT COST  {each}A {amounts([api])[0]} USD / {priced:,} tokens"
-        yield from _priced(case, primary, api, "A")
+        yield f"API-EQUIVALENT COST  {each}A {amount(api)} USD / {priced:,} tokens"
+        yield from _priced(case, primary, "A")
     for other in case.view.alternatives[1:]:
         found = figures.alternatives[other.label]
         if found.cost_usd is not None and found.ratio is not None:
-            total = amounts([found.cost_usd])[0]
+            total = amount(found.cost_usd)
             yield from prose(f"Also compared: {other.label}, {total} USD, A / C {plain(round(found.ratio, 3))}.")
         else:
             yield from prose(f"Also compared: {other.label}, cost not known.")
 
 
-def _priced(case: Case, alternative: ApiAlternative | None, total: Decimal, symbol: str) -> Iterator[str]:
+def _priced(case: Case, alternative: ApiAlternative | None, symbol: str) -> Iterator[str]:
     """Tokens x price for each type and price; the origins of the prices are numbered and listed below."""
     lines = price_lines(case.view, alternative, covered(case))
     origins = list(dict.fromkeys((one.key, one.origin, one.since) for one in lines if one.usd is not None))
-    shown = amounts([*(one.usd or Decimal(0) for one in lines), total])
+    shown = amounts([one.usd or Decimal(0) for one in lines])
     rows: list[tuple[str, ...]] = [("tokens", "USD/Mtok", "USD", "price", "token type")]
     for one, usd in zip(lines, shown, strict=False):
         price, known = one.usd_per_token, one.usd is not None
         number = f"[{origins.index((one.key, one.origin, one.since)) + 1}]" if known else "none"
         each = text.DASH if price is None else per_million(price)
         rows.append((f"{one.tokens:,}", each, usd if known else text.DASH, number, _type(one)))
-    rows += _totals(alternative, lines, total, symbol)
+    rows += _totals(alternative, lines, shown[-1], symbol)
     yield from table(rows, "rrrll")
     for i, (key, origin, since) in enumerate(origins, 1):
+        named = origin if origin.endswith(f"{key.provider}/{key.model}") else f"{origin}, as {key.provider}/{key.model}"
         force = "" if since is None else f", in force since {text.instant(since)}"
         dated = "" if case.catalogue_at is None or origin.startswith("override") else _catalogue(case.catalogue_at)
-        yield from prose(f"[{i}] {key.provider}/{key.model}: {origin}{force}{dated}.", hanging=4)
+        yield from prose(f"[{i}] {named}{force}{dated}.", hanging=4)
 
 
 def _totals(
-    alternative: ApiAlternative | None, lines: Sequence[PriceLine], total: Decimal, symbol: str
+    alternative: ApiAlternative | None, lines: Sequence[PriceLine], total: str, symbol: str
 ) -> list[tuple[str, ...]]:
     """The sum of a price table, and the discount on it."""
     if alternative is None or not alternative.discount:
-        return [("", "", amounts([*(one.usd or Decimal(0) for one in lines), total])[-1], "", f"= {symbol}")]
-    whole = sum((one.usd or Decimal(0) for one in lines), Decimal(0))
-    shown = amounts([whole, total - whole, total])
+        return [("", "", total, "", f"= {symbol}")]
+    listed = sum((one.usd or Decimal(0) for one in lines), Decimal(0))
+    _, less, left = amounts([listed, -listed * alternative.discount])
     label = f"discount {plain(alternative.discount * 100)} %"
-    return [("", "", shown[0], "", "= sum"), ("", "", shown[1], "", label), ("", "", shown[2], "", f"= {symbol}")]
+    return [("", "", total, "", "= sum"), ("", "", less, "", label), ("", "", left, "", f"= {symbol}")]
 
 
 def _catalogue(at: int) -> str:
@@ -202,7 +214,7 @@ def coverage_section(case: Case) -> Iterator[str]:
     figures, asked = case.figures, case.figures.asked
     within = f"{text.instant(asked.start)} to {text.instant(asked.end)}"
     share = text.percent(figures.coverage_ratio)
-    yield f"COVERAGE  {share}: {hours(figures.covered_seconds)} of {hours(asked.seconds)}, {within}"
+    yield f"COVERAGE  {share}: {text.span(figures.covered_seconds)} of {text.span(asked.seconds)}, {within}"
     yield from prose(f"Below {text.percent(case.settings.min_coverage)} the status is unknown.")
     rows = []
     for line in source_lines(case.view, case.inputs.snapshot.streams, asked, Intervals()):
@@ -245,5 +257,5 @@ def capacity_section(case: Case) -> Iterator[str]:
     if shown.unused_capacity_usd is not None and case.figures.cost_of("gpu"):
         per_hour = shown.unused_capacity_usd * HOUR / case.figures.covered_seconds
         yield from prose(
-            f"Unused capacity cost {amounts([shown.unused_capacity_usd])[0]} USD of C ({text.usd(per_hour)} an hour)."
+            f"Unused capacity cost {amount(shown.unused_capacity_usd)} USD of C ({text.usd(per_hour)} an hour)."
         )

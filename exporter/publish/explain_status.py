@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
+from collectors.records import Path
 from exporter.breakeven.status import status
 from exporter.publish import text
-from exporter.publish.explain_case import STATUSES, Case, amounts, hours, plain, throughput
-from exporter.publish.layout import prose, table
+from exporter.publish.advice import dearer
+from exporter.publish.explain_case import STATUSES, Case, amount, plain, throughput
+from exporter.publish.layout import prose, table, unbroken
 from exporter.reconcile.alternatives import ApiAlternative
 from exporter.reconcile.derivation import evaluated_again
 from exporter.reconcile.report import Decision, StatusName
@@ -25,7 +27,7 @@ def status_section(case: Case) -> Iterator[str]:
     yield from _progress(case)
     yield from _transitions(case, decision)
     yield from _again(case, primary)
-    yield from _worth(decision, primary)
+    yield from _worth(case.view.path, decision, primary)
 
 
 def _headline(case: Case, decision: Decision | None) -> str:
@@ -39,11 +41,15 @@ def _headline(case: Case, decision: Decision | None) -> str:
 def _rule(case: Case, primary: ApiAlternative) -> Iterator[str]:
     settings = case.settings
     own = "these tokens cost" if case.view.path == "api" else "the same tokens would cost"
+    window, every, sustain = (
+        text.span(each) for each in (settings.ratio_window, settings.evaluate_every, settings.sustain)
+    )
+    at_least, at_most = f"A >= {plain(settings.enter.self_hosting)} x C", f"A <= {plain(settings.enter.api)} x C"
     yield from prose(
-        f"C is the self-hosted cost, A what {own} at {primary.label}, both over the last {settings.ratio_window.text}, "
-        f"compared every {settings.evaluate_every.text}. A >= {plain(settings.enter.self_hosting)} x C at every "
-        f"evaluation over {settings.sustain.text} makes it “self-hosting cheaper”, A <= {plain(settings.enter.api)} x "
-        "C likewise “API cheaper”; the first evaluation on the other side of A = C makes it “break-even”."
+        f"C is the self-hosted cost, A what {own} at {primary.label}, both over the last {window}, compared every "
+        f"{every}. {unbroken(at_least)} at every evaluation over {sustain} makes it “self-hosting cheaper”, "
+        f"{unbroken(at_most)} likewise “API cheaper”; the first evaluation on the other side of {unbroken('A = C')} "
+        "makes it “break-even”."
     )
 
 
@@ -61,13 +67,14 @@ def _compared(case: Case) -> Iterator[str]:
 
 
 def _row(at: int, api: Decimal | None, own: Decimal | None, covered: int, note: str) -> tuple[str, ...]:
-    shown = [text.DASH if usd is None else amounts([usd])[0] for usd in (api, own)]
+    shown = [text.DASH if usd is None else amount(usd) for usd in (api, own)]
     ratio = text.DASH if api is None or not own else plain(round(api / own, 3))
-    return text.instant(at), *shown, ratio, hours(covered), note
+    return text.instant(at), *shown, ratio, text.span(covered), note
 
 
 def _progress(case: Case) -> Iterator[str]:
     """How long the streak has run, and when it would be long enough."""
+    yield ""
     state, settings = case.state, case.settings
     if state.at is None:
         yield from prose("No evaluation has been made yet.")
@@ -80,8 +87,9 @@ def _progress(case: Case) -> Iterator[str]:
     else:
         factor = settings.enter.self_hosting if state.streak == "self_hosting_cheaper" else settings.enter.api
         held = state.at - state.streak_since
-        line = f"A {_SIGNS[state.streak]} {plain(factor)} x C at every evaluation since "
-        line += f"{text.instant(state.streak_since)}: {text.span(held)}, {settings.sustain.text} needed."
+        line = unbroken(f"A {_SIGNS[state.streak]} {plain(factor)} x C")
+        line += f" at every evaluation since {text.instant(state.streak_since)}: {text.span(held)}, "
+        line += f"{text.span(settings.sustain)} needed."
         if state.streak != state.shown:
             due = text.instant(state.streak_since + settings.sustain)
             line += f" If it goes on, the status turns to “{STATUSES[state.streak]}” at {due}."
@@ -96,16 +104,17 @@ def _transitions(case: Case, decision: Decision) -> Iterator[str]:
         return
     unpriced = figures.alternatives[decision.alternative].unpriced_tokens
     actual = Decimal(sum(figures.tokens.values()) - unpriced) / figures.covered_seconds
-    enter, sustain = case.settings.enter, case.settings.sustain.text
+    enter, sustain = case.settings.enter, text.span(case.settings.sustain)
     rows: list[tuple[str, ...]] = [("to become", "needs", "tokens/s", "x now")]
     if shown != "break_even":
         sign = "<" if shown == "self_hosting_cheaper" else ">"
-        rows.append(_needs("break_even", f"A {sign} C once", rate, actual))
+        rows.append(_needs("break_even", sign, f"A {sign} C once", rate, actual))
     if shown != "self_hosting_cheaper":
         needs = f"A >= {plain(enter.self_hosting)} x C for {sustain}"
-        rows.append(_needs("self_hosting_cheaper", needs, rate * enter.self_hosting, actual))
+        rows.append(_needs("self_hosting_cheaper", ">=", needs, rate * enter.self_hosting, actual))
     if shown != "api_cheaper":
-        rows.append(_needs("api_cheaper", f"A <= {plain(enter.api)} x C for {sustain}", rate * enter.api, actual))
+        needs = f"A <= {plain(enter.api)} x C for {sustain}"
+        rows.append(_needs("api_cheaper", "<=", needs, rate * enter.api, actual))
     yield ""
     yield from prose(
         f"Traffic is {throughput(actual)} tokens/s on average of the covered time; at this mix, price and cost "
@@ -114,9 +123,11 @@ def _transitions(case: Case, decision: Decision) -> Iterator[str]:
     yield from table(rows, "llrr")
 
 
-def _needs(name: StatusName, needs: str, rate: Decimal, actual: Decimal) -> tuple[str, ...]:
+def _needs(name: StatusName, sign: str, needs: str, rate: Decimal, actual: Decimal) -> tuple[str, ...]:
+    """What traffic a status needs, and how many times the present traffic that is."""
+    met = actual <= rate if sign.startswith("<") else actual >= rate
     factor = f"{rate / actual:.2f}" if actual else text.DASH
-    return STATUSES[name], needs, throughput(rate), factor
+    return STATUSES[name], needs, f"{sign} {throughput(rate)}", "met now" if met else factor
 
 
 def _again(case: Case, primary: ApiAlternative) -> Iterator[str]:
@@ -138,9 +149,9 @@ def _again(case: Case, primary: ApiAlternative) -> Iterator[str]:
     )
 
 
-def _worth(decision: Decision, primary: ApiAlternative) -> Iterator[str]:
-    saving, missed = decision.saving_usd_per_month, decision.missed_saving_usd
-    if saving is not None:
+def _worth(path: Path, decision: Decision, primary: ApiAlternative) -> Iterator[str]:
+    """What moving is worth; on the dearer side the advice says it."""
+    saving = decision.saving_usd_per_month
+    if saving is not None and not (decision.status and dearer(path, decision.status.name)):
         verb = "saves" if saving > 0 else "costs"
-        lost = f" {text.usd(missed)} lost since the crossing." if missed else ""
-        yield from prose(f"Moving to {primary.label} {verb} about {text.usd(abs(saving))} a month.{lost}")
+        yield from prose(f"Moving to {primary.label} {verb} about {text.usd(abs(saving))} a month.")

@@ -4,6 +4,9 @@ import textwrap
 from collections.abc import Sequence
 
 WIDTH = 100
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Stands for a space at which a line must not break."""
+
 _GAP = "  "
 
 
@@ -32,7 +35,11 @@ def prose(text: str, indent: int = 2, hanging: int = 0) -> list[str]:
     return _wrapped(text, " " * indent, " " * (indent + hanging))
 
 
+def unbroken(text: str) -> str:
+    """Text in which no line breaks."""
+    return text.replace(" ", NO_BREAK)
+
+
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=True
-    )
+    lines = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ") for line in lines]

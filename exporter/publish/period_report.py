@@ -1,8 +1,8 @@
 """`report`: a past period as text, JSON or CSV. Pure.
 
 JSON and CSV are exact: every amount, price and ratio has all its digits (in JSON as a string, so that no reader makes a
-float of it), tokens, requests and seconds are whole numbers, instants ISO 8601. What is not known has no key and no row.
-The text is rounded for people, bills to the cent, such that the parts shown still add up to the total shown.
+float of it), tokens, requests and seconds are whole numbers, instants ISO 8601. What is not known has no key and
+no row. The text is rounded for people, bills to the cent, such that the parts shown still add up to the total shown.
 """
 
 import csv
@@ -92,11 +92,10 @@ def as_csv(report: PeriodReport) -> str:
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(COLUMNS)
+    span = (_iso(report.window.start), _iso(report.window.end))
     for one in report.workloads:
-        span = (_iso(one.figures.asked.start), _iso(one.figures.asked.end))
         for *what, value in _measures(one):
             rows.writerow((*span, "workload", one.workload, one.path, *what, _exact(value)))
-    span = (_iso(report.window.start), _iso(report.window.end))
     for bill in report.bills:
         about = (*span, "bill", bill.collector, bill.basis)
         for part, amount in bill.parts.items():

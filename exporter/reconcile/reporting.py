@@ -6,6 +6,7 @@ from decimal import Decimal
 from collectors.records import HOUR, Path
 from exporter.breakeven import formulas
 from exporter.breakeven.status import State, missed_saving, status
+from exporter.config import Workload
 from exporter.prices.book import PriceKey
 from exporter.reconcile.alternatives import ApiAlternative
 from exporter.reconcile.bill import bill_reports
@@ -70,7 +71,7 @@ def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, Stat
         first_seen=view.first,
         windows={name: view.window(since, end) for name, since in _published(inputs, end).items()},
         decision_window=figures,
-        decisions=_decisions(view, figures, total, states) if inputs.config.publish.decisions else (),
+        decisions=_decisions(view, workload, figures, total, states) if inputs.config.publish.decisions else (),
         evidence_ratio=_evidence(figures),
         token_type_usd_per_token=_token_types(inputs, view, figures, start, end),
         capacity_tokens_per_second=total,
@@ -82,10 +83,15 @@ def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, Stat
 
 
 def _decisions(
-    view: WorkloadView, figures: WindowFigures, total: Decimal | None, states: Mapping[StateKey, State]
+    view: WorkloadView,
+    workload: Workload | None,
+    figures: WindowFigures,
+    total: Decimal | None,
+    states: Mapping[StateKey, State],
 ) -> tuple[Decision, ...]:
     if not view.alternatives:
-        return (Decision("", primary=True, status=Status("unknown", None, _without_alternative(view))),)
+        label, reason = _without_alternative(view, workload)
+        return (Decision(label, primary=True, status=Status("unknown", None, reason)),)
     found = []
     for index, alternative in enumerate(view.alternatives):
         state = states.get((view.name, view.path, alternative.label))
@@ -93,8 +99,13 @@ def _decisions(
     return tuple(found)
 
 
-def _without_alternative(view: WorkloadView) -> str:
-    return "no_usage" if not view.series else "no_alternative"
+def _without_alternative(view: WorkloadView, workload: Workload | None) -> tuple[str, str]:
+    """The label and reason of a workload that nothing can be compared with: no usage, no alternative, or one that only
+    a self-hosting plan could price (plans have no figures yet)."""
+    label = workload.alternatives[0].label if workload and workload.alternatives else ""
+    if not view.series:
+        return label, "no_usage"
+    return label, "no_plan" if label and view.path == "api" else "no_alternative"
 
 
 def _decision(

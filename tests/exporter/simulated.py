@@ -37,6 +37,11 @@ vllm:request_success_total{{engine="0",model_name="tiny",finished_reason="stop"}
 """
 
 
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no error of the server."""
+
+
 class Engine:
     """A served page. `served(now)` is (computed, cached, generated) tokens since `started`; None: answer 500."""
 
@@ -57,7 +62,7 @@ class Engine:
             def log_message(self, *args: object) -> None:
                 """Quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = QuietServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()

@@ -34,3 +34,7 @@ def series(run: str) -> list[tuple[float, bytes]]:
     """The pages of a run with the time of each (epoch seconds)."""
     rows = [json.loads(line) for line in _files()[f"{run}/series.jsonl"].splitlines()]
     return [(row["t"], row["page"].encode()) for row in rows]
+
+
+def text(name: str) -> str:
+    return _files()[name].decode()

@@ -82,7 +82,18 @@ def test_nothing_from_outside_becomes_markup() -> None:
     assert words(page).count(EVIL) >= len(workloads) + 8
 
 
-REASONS = ("coverage", "unpriced", "no_price", "too_young", "idle", "no_cost", "no_alternative", "no_usage", "x")
+REASONS = (
+    "coverage",
+    "unpriced",
+    "no_price",
+    "too_young",
+    "idle",
+    "no_cost",
+    "no_alternative",
+    "no_plan",
+    "no_usage",
+    "x",
+)
 
 
 @pytest.mark.parametrize("reason", REASONS)

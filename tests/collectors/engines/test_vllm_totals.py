@@ -1,0 +1,181 @@
+"""Whatever happens to engine, network and exporter: what is counted is what the counters were last seen to say."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors import Context
+from collectors.engines.fetch import Refused, Target, Unreadable
+from collectors.engines.vllm import Vllm
+from collectors.records import SLOT, Window
+from tests.collectors.engines.ledger import Ledger
+
+FIRST = 1_795_204_200
+Flavour = Literal["by_source", "hits", "v0"]
+
+
+@dataclass
+class Process:
+    """One life of an engine: its counters now, and what they were on its last page and at its baseline."""
+
+    start: float
+    prompt: int = 0
+    cached: int = 0
+    output: int = 0
+    seen: tuple[int, int, int] | None = None
+    baseline: tuple[int, int, int] = (0, 0, 0)
+    seen_at: int = 0
+    served: list[tuple[int, int]] = field(default_factory=list)  # spans with tokens that no page has shown yet
+
+    def serve(self, begin: int, end: int, computed: int, cached: int, output: int) -> None:
+        self.prompt += computed + cached
+        self.cached += cached
+        self.output += output
+        if computed + cached + output:
+            self.served.append((begin, end))
+
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        return self.prompt, self.cached, self.output
+
+    def page(self, flavour: Flavour, with_start: bool) -> bytes:
+        lines = [f"process_start_time_seconds {self.start!r}"] if with_start else []
+        lines.append(f'vllm:prompt_tokens_total{{model_name="m"}} {self.prompt}')
+        if flavour == "by_source":
+            parts = {"local_compute": self.prompt - self.cached, "local_cache_hit": self.cached}
+            lines += [
+                f'vllm:prompt_tokens_by_source_total{{model_name="m",source="{s}"}} {n}' for s, n in parts.items()
+            ]
+        if flavour == "hits":
+            lines.append(f'vllm:prefix_cache_hits_total{{model_name="m"}} {self.cached}')
+        lines.append(f'vllm:generation_tokens_total{{model_name="m"}} {float(self.output)!r}')
+        return ("\n".join(lines) + "\n").encode()
+
+
+class World:
+    """An engine, a network and an exporter that all may fail. Stands in for the collector's fetcher."""
+
+    def __init__(self, flavour: Flavour, with_start: bool, from_zero: bool) -> None:
+        self.flavour, self.with_start, self.from_zero = flavour, with_start, from_zero
+        self.now = FIRST
+        self.engine: Process | None = Process(FIRST - 5000.25, 7777, 3333, 999)
+        self.past: list[Process] = []
+        self.trouble: str = ""
+        self.ledger = Ledger()
+        self.start_exporter()
+
+    def start_exporter(self) -> None:
+        baseline: Literal["zero", "auto"] = "zero" if self.from_zero else "auto"
+        options = Vllm.Settings("chat", "vllm", ("http://127.0.0.1:1/metrics",), baseline=baseline)
+        self.collector = Vllm(options, Context(FIRST))
+        self.collector.close()
+        self.collector._fetcher = self  # type: ignore[assignment]  # the world answers instead of a server
+
+    def get(self, target: Target) -> bytes:
+        if self.engine is None:
+            raise Refused("connection refused")
+        page = self.engine.page(self.flavour, self.with_start)
+        if self.trouble == "cut":
+            return page[: page.index(b"vllm:generation")]  # behind a line: looks whole
+        if self.trouble:
+            raise Unreadable(self.trouble)
+        return page
+
+    def run(self, seconds: int, computed: int, cached: int, output: int) -> None:
+        if self.engine is not None:
+            self.engine.serve(self.now, self.now + seconds, computed, cached, output)
+        self.now += seconds
+
+    def stop_engine(self) -> None:
+        if self.engine is not None:
+            self.past.append(self.engine)
+            self.engine = None
+
+    def restart_engine(self) -> None:
+        self.stop_engine()
+        self.engine = Process(self.now + 0.25)
+        self.now += 1
+
+    def scrape(self, trouble: str) -> None:
+        self.trouble = trouble
+        first_sight = not self.ledger.usage
+        failures = len(self.ledger.failures)
+        self.ledger.collect(self.collector, self.now)
+        if self.engine is None or len(self.ledger.failures) > failures:
+            return
+        process = self.engine
+        if first_sight and not self.from_zero and not (self.with_start and process.start > FIRST):
+            process.baseline = process.counters
+        process.seen, process.seen_at = process.counters, self.now
+        process.served.clear()
+
+    @property
+    def lives(self) -> list[Process]:
+        return [*self.past, *([self.engine] if self.engine else [])]
+
+
+def apply(world: World, steps: list[tuple[str, tuple[int, int, int, int]]]) -> None:
+    for action, amounts in steps:
+        match action:
+            case "serve":
+                world.run(*amounts)
+            case "scrape" | "timed out after 10 s" | "cut":
+                world.run(15, *amounts[1:])
+                world.scrape("" if action == "scrape" else action)
+            case "stop":
+                world.stop_engine()
+            case "restart":
+                world.restart_engine()
+            case "exporter restart":
+                world.start_exporter()
+
+
+ACTIONS = ["serve", "scrape", "scrape", "scrape", "timed out after 10 s", "cut", "stop", "restart", "exporter restart"]
+AMOUNTS = st.tuples(st.integers(1, 4000), st.integers(0, 500), st.integers(0, 500), st.integers(0, 90))
+STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), AMOUNTS), max_size=25)
+FLAVOURS: st.SearchStrategy[Flavour] = st.sampled_from(["by_source", "hits", "v0"])
+
+
+def expected(lives: list[Process], flavour: Flavour) -> dict[str, int]:
+    seen = [(p.seen, p.baseline) for p in lives if p.seen is not None]
+    prompt, cached, output = (sum(s[i] - b[i] for s, b in seen) for i in range(3))
+    if flavour == "v0":
+        return {"input": prompt, "output": output}
+    return {"input": prompt - cached, "cache_read": cached, "output": output}
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS, FLAVOURS, st.booleans())
+def test_with_a_start_time_every_process_is_counted_to_its_last_page(
+    steps: list[tuple[str, tuple[int, int, int, int]]], flavour: Flavour, from_zero: bool
+) -> None:
+    world = World(flavour, with_start=True, from_zero=from_zero)
+    apply(world, steps)
+    if world.ledger.usage:
+        assert world.ledger.tokens() == expected(world.lives, flavour)
+    assert world.ledger.rejected == {}
+    for process in world.lives:
+        for lost in process.served:
+            assert not any(overlaps(span, lost) for span in world.ledger.up)
+            # A refusal vouches back to the last page, at most a slot.
+            assert not any(overlaps(span, lost) and span.end > process.seen_at + SLOT for span in world.ledger.down)
+
+
+def overlaps(span: Window, other: tuple[int, int]) -> bool:
+    return max(span.start, other[0]) < min(span.end, other[1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS, FLAVOURS)
+def test_without_a_start_time_nothing_is_made_up(
+    steps: list[tuple[str, tuple[int, int, int, int]]], flavour: Flavour
+) -> None:
+    """A restart that no counter shows by a fall looks like the old process going on: less is counted, never more."""
+    world = World(flavour, with_start=False, from_zero=False)
+    apply(world, steps)
+    total = sum(world.ledger.tokens().values())
+    assert total <= sum(expected(world.lives, flavour).values())
+    if not world.past and world.ledger.usage:
+        assert world.ledger.tokens() == expected(world.lives, flavour)
