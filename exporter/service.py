@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -119,7 +120,7 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
     publication = Publication()
     with bound, Exporter(config, clock) as exporter:
         server = uvicorn.Server(web_config(App(publication), fd=bound.fileno()))
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        stop_on_signals(server)
         scheduler = _schedule(exporter, publication, clock)
         if started is not None:
             started(url_of(bound))
@@ -127,6 +128,17 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
             server.run()
         finally:
             scheduler.shutdown(wait=True)
+
+
+def stop_on_signals(server: uvicorn.Server) -> None:
+    """Let SIGTERM and SIGINT end the server, and the process orderly after it: uvicorn raises the signal once more when
+    it is done, which would kill the process before the ledger is closed."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 def bind(listen: str) -> socket.socket:

@@ -16,6 +16,9 @@ class Ids(NamedTuple):
     keys: "array[int]"
     times: "array[int]"
 
+    def joined(self, other: "Ids") -> "Ids":
+        return Ids(self.keys + other.keys, self.times + other.times)
+
     @classmethod
     def of(cls, keys: bytes = b"", times: bytes = b"") -> "Ids":
         return cls(array("Q", keys), array("q", times))
@@ -54,7 +57,7 @@ class Seen:
         """
         if request_id is None or request_id == "":
             return self._index != 0
-        data = str(request_id).encode()
+        data = request_id.encode() if type(request_id) is str else str(request_id).encode()
         key = crc32(data)
         if key % self._shards != self._index:
             return True
@@ -108,10 +111,10 @@ class Seen:
         self._at = {key: at for key, at in self._at.items() if at >= self.floor}
 
 
-def newest(ids: Ids, floor: int) -> Ids:
-    """The last read ids, at most `MAX_SAVED`, without those at the start that are older than `floor`."""
+def newest(ids: Ids, floor: int, limit: int) -> Ids:
+    """The last read ids, at most `limit`, without those at the start that are older than `floor`."""
     times = ids.times
-    start = max(0, len(times) - MAX_SAVED)
+    start = max(0, len(times) - limit)
     while start < len(times) and times[start] < floor:
         start += 1
     return Ids(ids.keys[start:], times[start:])

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Protocol
@@ -187,20 +186,10 @@ def cores() -> int:
 def merge(results: Iterable[Result]) -> Result:
     """One result of several: usage of the same slot and series is summed."""
     merged = Result([], {}, [], None)
-    series: dict[object, Usage] = {}
+    series: dict[tuple[object, ...], Usage] = {}
     for result in results:
         for usage in result.usage:
-            key = (
-                usage.slot,
-                usage.provider,
-                usage.model,
-                usage.service_tier,
-                usage.region,
-                usage.band,
-                usage.band_known,
-            )
-            same = series.get((key, usage.labels))
-            series[key, usage.labels] = usage if same is None else _sum(same, usage)
+            _add(series, usage)
         merged.problems += [(merged.lines + line, reason) for line, reason in result.problems]
         merged.lines += result.lines
         for reason, n in result.rejected.items():
@@ -213,11 +202,18 @@ def merge(results: Iterable[Result]) -> Result:
     return merged
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
-    tokens = dict(one.tokens)
-    for token_type, n in other.tokens.items():
+def _add(series: dict[tuple[object, ...], Usage], usage: Usage) -> None:
+    u = usage
+    key = (u.slot, u.provider, u.model, u.service_tier, u.region, u.band, u.band_known, u.labels)
+    same = series.setdefault(key, u)
+    if same is u:
+        return
+    tokens = dict(same.tokens)
+    for token_type, n in u.tokens.items():
         tokens[token_type] = tokens.get(token_type, 0) + n
-    return replace(one, tokens=tokens, requests=one.requests + other.requests)
+    requests = same.requests + u.requests
+    rest = (u.service_tier, u.region, u.band, u.band_known, u.labels)
+    series[key] = Usage(u.slot, u.path, u.provider, u.model, tokens, requests, *rest)
 
 
 def ids_of(result: Result) -> Ids:

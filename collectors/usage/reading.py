@@ -11,7 +11,7 @@ import msgspec
 from collectors.records import Batch
 from collectors.usage.aggregate import Job, Result
 from collectors.usage.detect import Format, detect
-from collectors.usage.duplicates import Ids, Seen, newest, restore, save
+from collectors.usage.duplicates import MAX_IDS, MAX_SAVED, Ids, Seen, newest, restore, save
 from collectors.usage.files import Block, LogFile
 from collectors.usage.pool import Pool, Reading, ids_of
 from collectors.usage.positions import Cursor, Position, digest
@@ -56,6 +56,8 @@ class FileReading:
         self._seen = seen
         self._start = start
         self._ids = restore(before.ids) if before else Ids.of()
+        self._learned = Ids.of()  # by child processes, in this file
+        self._reading: Reading | None = None
         self._format: Format = before.format if before else "auto"
         self.problems: list[tuple[int, str]] = []
 
@@ -68,9 +70,12 @@ class FileReading:
             return
         self._detect(job.declared, first)
         reading = self._start(msgspec.structs.replace(job, detected=self._format), self._is_backlog())
+        self._reading = reading
         if isinstance(reading, Pool) and not self._file.compressed and not self._position.skipping:
             yield from self._stretches(reading, job.now)
         yield from self._streamed(reading, job.now)
+        if self._seen is not None:
+            self._seen.learn(self._learned, job.now)
 
     def _stretches(self, pool: Pool, now: int) -> Iterator[tuple[Cursor, Batch]]:
         """The children read a plain file themselves; a stretch is read while the one before is committed."""
@@ -141,8 +146,10 @@ class FileReading:
         if self._seen is None:
             return
         fresh = ids_of(result)
-        self._seen.learn(fresh, now)
-        self._ids = newest(Ids(self._ids.keys + fresh.keys, self._ids.times + fresh.times), self._seen.floor)
+        self._seen.advance(max(fresh.times, default=0), now)
+        self._ids = newest(self._ids.joined(fresh), self._seen.floor, MAX_SAVED)
+        if isinstance(self._reading, Pool):  # in this process they are known already
+            self._learned = newest(self._learned.joined(fresh), self._seen.floor, MAX_IDS)
 
     def _cursor(self, end: Position, last: bool) -> Cursor:
         head = self._file.head

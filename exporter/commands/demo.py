@@ -1,5 +1,6 @@
 """`demo`: the exporter on real recorded data, with stand-ins for the gateways, the engine and the invoice."""
 
+import logging
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,6 +40,8 @@ def demo(listen: str, data_dir: Path | None, speed: float) -> None:
     from exporter.service import Clock, serve
 
     set_up("warn", "logfmt")
+    if speed > 1:  # intervals shorter than what they run: runs are skipped, and a warning for each helps nobody
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
     clock = Clock(speed)
     with ExitStack() as stack:
         directory = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-cost-exporter-demo-")))

@@ -58,10 +58,11 @@ def program(name: str) -> str:
 class Running:
     """A child process whose output goes to a file; `stop` ends it and waits for it."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, **environment: str) -> None:
         self.log = log
         with log.open("ab") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=dict(os.environ))
+            variables = {**os.environ, **environment}
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=variables)
 
     def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""

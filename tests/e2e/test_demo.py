@@ -117,3 +117,16 @@ def test_it_prints_where_to_look(demo: tuple[Running, str]) -> None:
     output = demo[0].log.read_text()
     assert f"http://{demo[1]}/\n" in output or f"http://{demo[1]}/ " in output
     assert f"http://{demo[1]}/metrics" in output
+
+
+def test_ended_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Without --data-dir its files are in a directory of their own, which goes when it goes."""
+    address, temporary = f"127.0.0.1:{free_port()}", tmp_path / "temporary"
+    temporary.mkdir()
+    child = Running(exporter("demo", f"--web.listen-address={address}"), tmp_path / "demo.log", TMPDIR=str(temporary))
+    try:
+        child.page(f"http://{address}/metrics")
+        assert list(temporary.iterdir())
+    finally:
+        status = child.stop()
+    assert (status, list(temporary.iterdir())) == (0, [])

@@ -8,8 +8,7 @@ import pytest
 
 from collectors.usage import files, reading
 from collectors.usage.log import UsageLog
-
-from .support import NOW, Follower, line, lines
+from tests.collectors.usage.log_follower import NOW, Follower, line, lines
 
 
 @pytest.fixture
@@ -220,9 +219,7 @@ def test_a_line_that_is_too_long_is_skipped_and_counted(path: Path, monkeypatch:
 
 def test_several_formats_in_one_file(path: Path) -> None:
     openai = b'{"id":"c","created":%d,"model":"gpt-5","usage":{"prompt_tokens":5,"completion_tokens":1}}\n' % NOW
-    message = (
-        b'{"time":%d,"response":{"type":"message","model":"claude","usage":{"input_tokens":7,"output_tokens":2}}}\n'
-    )
+    message = b'{"time":%d,"response":{"type":"message","model":"c","usage":{"input_tokens":7,"output_tokens":2}}}\n'
     path.write_bytes(line(1) + openai + message % NOW)
     log = Follower(path).read()
     assert {(u.provider, u.tokens["output"]) for u in log.usage} == {("acme", 50), ("openai", 1), ("anthropic", 2)}
