@@ -37,13 +37,16 @@ class Context:
 class Collector(Protocol):
     """One configured source."""
 
+    streams: frozenset[str] | None
+    """The streams it is configured for now; None: it vouches as a whole. A stream that is gone is asked no more."""
+
     late_after: int | None
     """Seconds after its slot's end at which a first-seen record is too late for the counters; None: never (deltas)."""
 
     def collect(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
-        """Yield what is new at `now` (epoch seconds), one `Batch` for each part that could be read, one `Failure` for each
-        that could not. `cursors` are this collector's committed positions by part. May raise: that fails the whole
-        collector this time, and nothing already yielded is lost."""
+        """Yield what is new at `now` (epoch seconds), one `Batch` for each part that could be read, one `Failure` for
+        each that could not. `cursors` are this collector's committed positions by part. May raise: that fails the
+        whole collector this time, and nothing already yielded is lost."""
         ...
 
     def close(self) -> None:

@@ -13,13 +13,13 @@ from exporter import __version__
 from exporter.breakeven.status import State, step
 from exporter.config import Config
 from exporter.intervals import Intervals
-from exporter.ledger.snapshot import Evaluation, Snapshot
+from exporter.ledger.snapshot import Evaluation, Snapshot, UsageSeries
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import Pricer
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile import coverage
 from exporter.reconcile.accrual import fixed_increment, rent_increments
-from exporter.reconcile.build import Inputs, closed_through, running_on, views
+from exporter.reconcile.build import Inputs, closed_through, meters, running_on, views
 from exporter.reconcile.evaluate import due, evaluate
 from exporter.reconcile.matching import by_workload
 from exporter.reconcile.report import Report
@@ -138,7 +138,7 @@ class Pipeline:
         held: dict[str, list[Reservation]] = {}
         for reservation in running_on(snapshot.reservations, self.cards, now):
             held.setdefault(reservation.card, []).append(reservation)
-        groups = by_workload(snapshot.series, self.config.workloads)
+        groups = self._groups(snapshot)
         for key, card in self.cards.items():
             rate = self.config.usd_per_unit(card.currency)
             if rate is None or key not in held:
@@ -151,6 +151,10 @@ class Pipeline:
             self._accrue_card(key, card, held[key], up, through, now, rate)
         if self.config.publish.accrue_fixed_costs:
             self._accrue_fixed({card.workload for key, card in self.cards.items() if key in held}, now)
+
+    def _groups(self, snapshot: Snapshot) -> dict[tuple[str, Path], list[UsageSeries]]:
+        """The metered usage of each workload and path."""
+        return by_workload(meters(snapshot, self.config), self.config.workloads)
 
     def _accrue_card(
         self, key: str, card: Card, held: Sequence[Reservation], up: Intervals, through: int, now: int, rate: Decimal
@@ -174,7 +178,7 @@ class Pipeline:
     def _choose_alternatives(self, snapshot: Snapshot, now: int) -> None:
         """Give every self-hosted workload without a configured alternative the cheapest host of its model, for good."""
         configured = {workload.name for workload in self.config.workloads if workload.alternatives}
-        for (name, path), series in by_workload(snapshot.series, self.config.workloads).items():
+        for (name, path), series in self._groups(snapshot).items():
             if path != "self_hosted" or name in configured or (name, path) in self._tried:
                 continue
             choice = self.ledger.primary(name, path, None)

@@ -10,7 +10,7 @@ from exporter.ledger.snapshot import Evaluation, Snapshot
 from exporter.ledger.store import Ledger
 from exporter.pipeline import Pipeline
 from exporter.pricer import Pricer
-from exporter.reconcile.build import Inputs, closed_through, views
+from exporter.reconcile.build import Inputs, closed_through, meters, views
 from exporter.reconcile.matching import by_workload
 from exporter.reconcile.reporting import StateKey
 from exporter.reconcile.workload import WorkloadView
@@ -49,6 +49,6 @@ def read(config: Config, now: int, pricer: Pricer | None = None) -> Reading:
 def _chosen(ledger: Ledger, snapshot: Snapshot, config: Config) -> dict[tuple[str, Path], str]:
     """The automatic alternatives that the exporter has chosen so far, for workloads that configure none."""
     configured = {workload.name for workload in config.workloads if workload.alternatives}
-    keys = [key for key in by_workload(snapshot.series, config.workloads) if key[0] not in configured]
+    keys = [key for key in by_workload(meters(snapshot, config), config.workloads) if key[0] not in configured]
     found = {key: ledger.primary(*key, None) for key in keys if key[1] == "self_hosted"}
     return {key: choice for key, choice in found.items() if choice is not None}

@@ -12,7 +12,8 @@ from exporter.config import Config
 from exporter.ledger.snapshot import Increment
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import Pricer
-from exporter.reconcile.accrual import price_keys, restatement, usage_increments
+from exporter.reconcile.accrual import price_keys, rejected_increments, restatement, usage_increments
+from exporter.reconcile.build import check_collectors
 from exporter.reconcile.report import CollectorHealth
 
 log = logging.getLogger("exporter.collectors")
@@ -56,6 +57,7 @@ class Runner:
             clock,
         )
         self._fx = {"USD": Decimal(1), **{code.upper(): rate for code, rate in config.fx.items()}}
+        self._checks = check_collectors(config)
         self.running = {settings.name: Running(settings, build(settings, context)) for settings in config.collectors}
 
     def close(self) -> None:
@@ -92,10 +94,7 @@ class Runner:
         return tuple(self._health(name, running, complete_through) for name, running in self.running.items())
 
     def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
-        workloads = self._config.workloads
-        book = self._pricer.ensure(price_keys(name, batch, workloads, self._automatic), now)
-        late_after = running.collector.late_after
-        increments = usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
+        increments = tuple(self._increments(name, running, batch, now))
 
         def restated(old: Any, new: Any) -> Iterator[Increment]:
             return restatement(name, old, new, self._fx)
@@ -103,6 +102,15 @@ class Runner:
         self._ledger.commit(name, batch, now, increments, restated if _restates(batch) else None)
         for reason, count in batch.rejected.items():
             running.rejected[reason] = running.rejected.get(reason, 0) + count
+
+    def _increments(self, name: str, running: Running, batch: Batch, now: int) -> Iterator[Increment]:
+        """How one batch moves the counters. A collector that only checks moves none but its rejected records."""
+        yield from rejected_increments(name, batch)
+        if name not in self._checks:
+            workloads = self._config.workloads
+            book = self._pricer.ensure(price_keys(name, batch, workloads, self._automatic), now)
+            late_after = running.collector.late_after
+            yield from usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
 
     def _note(
         self, name: str, running: Running, failures: dict[str, str], parts: set[str], seconds: float, now: float

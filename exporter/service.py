@@ -97,7 +97,7 @@ class Exporter:
         """Streams that the configuration no longer names are not asked for coverage after their last word."""
         for (collector, stream), known in self.ledger.snapshot().streams.items():
             running = self.runner.running.get(collector)
-            streams = getattr(running.collector, "streams", None) if running else frozenset()
+            streams = running.collector.streams if running else frozenset()
             if streams is not None and stream not in streams and known.retired_at is None:
                 self.ledger.retire(collector, [stream], known.observed.end or known.first_seen)
 

@@ -58,6 +58,7 @@ class Focus:
     """
 
     Settings = FocusSettings
+    streams: frozenset[str] | None = None
     late_after: int | None = None
 
     def __init__(self, settings: FocusSettings, context: Context) -> None:

@@ -129,6 +129,7 @@ class RateCard:
     """
 
     Settings = RateCardSettings
+    streams: frozenset[str] | None = None
     late_after: int | None = None
 
     def __init__(self, settings: RateCardSettings, context: Context) -> None:

@@ -70,12 +70,14 @@ class Vllm:
 
     Settings = VllmSettings
     late_after: int | None = None
+    streams: frozenset[str]
 
     def __init__(self, settings: VllmSettings, context: Context) -> None:
         self._settings = settings
         self._first_start = context.first_start
         self._labels: Labels = tuple(sorted(settings.labels.items()))
         self._targets = [Target.parse(text) for text in settings.targets]
+        self.streams = frozenset(target.shown for target in self._targets)
         timeout = float(settings.timeout)
         self._fetcher = Fetcher(self._targets, timeout, settings.max_page_bytes, settings.bearer_token_file)
         # One target, as in a sidecar, needs no further thread.

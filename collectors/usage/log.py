@@ -64,6 +64,7 @@ class LastRead(msgspec.Struct, frozen=True):
 
 class UsageLog:
     Settings = UsageLogSettings
+    streams: frozenset[str] | None = None
 
     def __init__(self, settings: UsageLogSettings, context: Context) -> None:
         self.late_after: int | None = int(settings.late_after)

@@ -89,7 +89,7 @@ class Pool:
         """Let the children read the lines in `[start, end)` of a plain file: a part each, or all where request ids
         are compared."""
         for child, first, last in zip(self._children, *self._parts(file, start, end), strict=True):
-            child.send(b"R", msgspec.msgpack.encode((file.path, file.stat[:2], first, last)))
+            child.send(b"R", msgspec.msgpack.encode((str(Path(file.path).absolute()), file.stat[:2], first, last)))
 
     def _parts(self, file: LogFile, start: int, end: int) -> tuple[list[int], list[int]]:
         count = len(self._children)
@@ -121,12 +121,11 @@ class Pool:
 
 class _Child:
     def __init__(self, memory_bytes: int) -> None:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "collectors.usage.cold"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            cwd=_ROOT,  # where `-m` finds this package, installed or not
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin: IO[bytes] = self._process.stdin

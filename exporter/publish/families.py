@@ -210,7 +210,21 @@ _DECISION = (
 
 _RECONCILIATION = (
     _gauge(
+        "llmcost_budget_usd_per_month",
+        "budget",
+        "usd_per_month",
+        "Configured budget, in USD per month.",
+        "drop",
+    ),
+    _gauge(
         "llmcost_billed_usd", "collector window", "usd", "Billed cost as the bill states it for the window, in USD."
+    ),
+    _gauge(
+        "llmcost_meter_gap_ratio",
+        "collector",
+        "ratio",
+        "Tokens of a checking collector over those of the meters, less 1, over the last 24 hours, as a ratio.",
+        "drop",
     ),
     _gauge(
         "llmcost_superseded_cost_usd",

@@ -78,6 +78,10 @@ def _report(rows: Rows, report: Report) -> None:
             price.origin,
         )
         rows.add("llmcost_price_usd_per_token", labels, price.usd_per_token)
+    for budget, usd in report.budgets_usd_per_month.items():
+        rows.add("llmcost_budget_usd_per_month", (budget,), usd)
+    for collector, gap in report.meter_gap_ratio.items():
+        rows.add("llmcost_meter_gap_ratio", (collector,), gap)
     for collector, usd in report.superseded_usd.items():
         rows.add("llmcost_superseded_cost_usd", (collector,), usd)
     for currency, usd in report.fx_usd_per_unit.items():

@@ -41,6 +41,10 @@ def usage_increments(
             yield from _equivalent(workload, usage, alternative.label, alternative.price, alternative.discount, book)
     if late_after is not None:
         yield Increment("llmcost_late_tokens_total", (collector,), late)
+
+
+def rejected_increments(collector: str, batch: Batch) -> Iterator[Increment]:
+    """The records of a batch that could not be used, by reason."""
     for reason, count in batch.rejected.items():
         yield Increment("llmcost_exporter_rejected_records_total", (collector, reason), count)
 

@@ -35,12 +35,28 @@ class Inputs:
     def fx(self) -> dict[str, Decimal]:
         return {"USD": Decimal(1), **{code.upper(): rate for code, rate in self.config.fx.items()}}
 
+    @property
+    def checks(self) -> frozenset[str]:
+        """The collectors that only check what another one meters: their usage is nobody's."""
+        return check_collectors(self.config)
+
     def workload(self, name: str) -> Workload | None:
         return next((workload for workload in self.config.workloads if workload.name == name), None)
 
     def decision(self, name: str) -> DecisionSettings:
         workload = self.workload(name)
         return (workload.decision if workload else None) or self.config.decision
+
+
+def check_collectors(config: Config) -> frozenset[str]:
+    """The names of the collectors with `role: check`."""
+    return frozenset(one.name for one in config.collectors if getattr(one, "role", "meter") == "check")
+
+
+def meters(snapshot: Snapshot, config: Config) -> list[UsageSeries]:
+    """The usage that counts: all but that of checking collectors."""
+    checks = check_collectors(config)
+    return [one for one in snapshot.series if one.key.collector not in checks]
 
 
 def closed_through(now: int, settle: int) -> int:
@@ -60,7 +76,7 @@ def views(inputs: Inputs, end: int) -> list[WorkloadView]:
 
     A workload that only a rate card names has a view without usage: its cost shows, its status is unknown.
     """
-    groups = by_workload(inputs.snapshot.series, inputs.config.workloads)
+    groups = by_workload(meters(inputs.snapshot, inputs.config), inputs.config.workloads)
     held = _by_workload_held(running_on(inputs.snapshot.reservations, inputs.cards, end))
     for name in held:
         if not any(workload == name and path == "self_hosted" for workload, path in groups):

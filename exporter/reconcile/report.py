@@ -151,3 +151,5 @@ class Report:
     prices: tuple[PriceInUse, ...] = ()
     fx_usd_per_unit: Mapping[str, Decimal] = field(default_factory=dict)
     superseded_usd: Mapping[str, Decimal] = field(default_factory=dict)  # last 30 days, by rate card collector
+    budgets_usd_per_month: Mapping[str, Decimal] = field(default_factory=dict)
+    meter_gap_ratio: Mapping[str, Decimal] = field(default_factory=dict)  # last 24 h, by checking collector

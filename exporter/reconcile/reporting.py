@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from collectors.records import HOUR, Path
+from collectors.records import DAY, HOUR, Path
 from exporter.breakeven import formulas
 from exporter.breakeven.status import State, missed_saving, status
 from exporter.config import Workload
+from exporter.ledger.snapshot import UsageSeries
 from exporter.prices.book import PriceKey
 from exporter.reconcile.alternatives import ApiAlternative
 from exporter.reconcile.bill import bill_reports
 from exporter.reconcile.build import Inputs, capacity, window_starts
+from exporter.reconcile.coverage import observed_by_all
+from exporter.reconcile.matching import workload_of
 from exporter.reconcile.report import (
     EVIDENCE,
     Decision,
@@ -21,7 +24,7 @@ from exporter.reconcile.report import (
     WindowFigures,
     WorkloadReport,
 )
-from exporter.reconcile.tokens import key_of
+from exporter.reconcile.tokens import key_of, sum_tokens
 from exporter.reconcile.workload import WorkloadView
 
 StateKey = tuple[str, Path, str]
@@ -39,6 +42,8 @@ def report(
         bills=bill_reports(inputs.snapshot.bill, inputs.config, inputs.cards, inputs.fx, _published(inputs, end), end),
         prices=tuple(_prices(views, end)),
         fx_usd_per_unit={code: rate for code, rate in inputs.fx.items() if code != "USD"},
+        budgets_usd_per_month={budget.name: Decimal(budget.usd_per_month) for budget in inputs.config.budgets},
+        meter_gap_ratio=_meter_gaps(inputs, views, end),
         superseded_usd=_superseded(views, window_starts(end)["30d"], end),
     )
 
@@ -46,6 +51,31 @@ def report(
 def _published(inputs: Inputs, end: int) -> dict[str, int]:
     """The start of each window that this role publishes."""
     return {name: start for name, start in window_starts(end).items() if name in inputs.config.publish.windows}
+
+
+def _meter_gaps(inputs: Inputs, views: Sequence[WorkloadView], end: int) -> dict[str, Decimal]:
+    """By checking collector: (its tokens - the meters') / the meters', over what both covered in the last 24 h.
+
+    Above 0 the meter misses traffic, below 0 the check does. Absent where the meters have no tokens.
+    """
+    checked: dict[str, dict[tuple[str, Path], list[UsageSeries]]] = {}
+    for one in inputs.snapshot.series:
+        if one.key.collector in inputs.checks:
+            key = (workload_of(one.key, inputs.config.workloads), one.key.path)
+            checked.setdefault(one.key.collector, {}).setdefault(key, []).append(one)
+    gaps: dict[str, Decimal] = {}
+    for collector, groups in checked.items():
+        metered = check = 0
+        for view in views:
+            series = groups.get((view.name, view.path), [])
+            both = view.covered.clip(end - DAY, end)
+            both &= observed_by_all({one.key.source for one in series}, inputs.snapshot.streams)
+            if series and both:
+                metered += sum_tokens(view.series, both).total
+                check += sum_tokens(series, both).total
+        if metered:
+            gaps[collector] = Decimal(check - metered) / metered
+    return gaps
 
 
 def _superseded(views: Sequence[WorkloadView], start: int, end: int) -> dict[str, Decimal]:

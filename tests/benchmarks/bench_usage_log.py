@@ -1,6 +1,6 @@
 """A cold JSONL backlog through the usage log collector, against a bare DuckDB aggregation of the same file.
 
-The reference is `read_json` with explicit columns, grouped by hour, model and team. Both sides are processes of their own,
+The reference is `read_json` with explicit columns, grouped by hour, model and team. Both sides are separate processes,
 timed from their start to their end (interpreter and imports included), taken in turns, the median of each. Peak memory
 is the sum of the peaks of the collector's process and of its children, read from /proc while it runs.
 
@@ -159,7 +159,7 @@ def main() -> None:
         distinct = generate(repeated, rows, repeated=0.01)
         results.append(report("usage_log_cold_duplicates", compare(repeated, "possible", distinct), 0.4))
     worst = min(results, key=lambda result: result["ratio"] / result["target"])
-    print(json.dumps(worst | {"name": "usage_log", "ok": all(r["ok"] for r in results), "parts": results}))  # noqa: T201
+    print(json.dumps(worst | {"name": "usage_log", "ok": all(r["ok"] for r in results), "parts": results}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.running import Running, exporter, free_port, wait_for
+from tests.e2e.running import Running, exporter, fetch, free_port, wait_for
 from tests.exporter.simulated import QuietServer, engine
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -124,7 +124,6 @@ def check(path: Path, directory: Path, reason: str) -> None:
         for endpoint in ("/-/ready", "/-/healthy", "/", "/api/v1/workloads"):
             with urllib.request.urlopen(f"http://{address}{endpoint}", timeout=30) as response:
                 assert response.status == 200
-        with urllib.request.urlopen(f"http://{address}/", timeout=30) as response:
-            assert reason in response.read().decode()
+        wait_for("the reason on the status page", lambda: reason in (fetch(f"http://{address}/") or ""))
     finally:
         assert child.stop() == 0

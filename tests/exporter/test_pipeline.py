@@ -1,5 +1,6 @@
 """The whole path on simulated time: what is promised of the joints, on the page that Prometheus would scrape."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from collectors.settings import Duration, Money
-from exporter.config import DecisionSettings, Workload
+from collectors.usage.log import UsageLogSettings
+from exporter.config import Budget, DecisionSettings, Workload
 from tests.exporter.simulated import START, Simulation, book, config, engine
 
 HOUR = 3600
@@ -239,3 +241,39 @@ def test_fixed_costs_are_a_component_in_counter_and_window(tmp_path: Path) -> No
             assert sim.value("llmcost_cost_usd_total", **labels) == pytest.approx(10 * (2 * HOUR - 60) / HOUR)
             assert sim.value("llmcost_fixed_usd_per_month", workload="chat") == 7300
             assert sim.sum("llmcost_evidence_ratio", workload="chat") == 1
+
+
+def test_a_checking_log_is_nobodys_usage_and_shows_its_gap(tmp_path: Path) -> None:
+    log = tmp_path / "gateway.jsonl"
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        check = UsageLogSettings(name="gateway", kind="usage_log", path=str(log), serves="self_hosted", role="check")
+        budget = Budget("all", Money("5000"))
+        settings = replace(settings, collectors=(*settings.collectors, check), budgets=(budget,))
+        log.touch()
+        with Simulation(settings, vllm) as sim:
+            sim.at(START)
+            while sim.now < START + 2 * HOUR:
+                sim.now += 300
+                tokens = {"input": 1425 * 300}  # a twentieth of the 1,500 tokens/s is missing
+                line = {"ts": sim.now - 1, "provider": "vllm", "model": "tiny", "tokens": tokens}
+                with log.open("a") as out:
+                    out.write(json.dumps(line) + "\n")
+                sim.at(sim.now)
+            assert sim.sum("llmcost_window_tokens", workload="chat", window="1h") == 1500 * HOUR
+            assert sim.sum("llmcost_tokens_total") == 1500 * 2 * HOUR
+            assert sim.value("llmcost_meter_gap_ratio", collector="gateway") == pytest.approx(-0.05, abs=1e-9)
+            assert sim.value("llmcost_budget_usd_per_month", budget="all") == 5000
+
+
+def test_a_target_that_left_the_configuration_uncovers_nothing(tmp_path: Path) -> None:
+    with engine(steady()) as one, engine(steady()) as other:
+        both = config(tmp_path, one)
+        pair = replace(both.collectors[0], targets=(one.url, other.url))
+        with Simulation(replace(both, collectors=(pair, both.collectors[1])), one) as sim:
+            other.now = START + HOUR
+            sim.until(START + HOUR, 60)
+        with Simulation(both, one) as sim:
+            sim.now = START + HOUR
+            sim.until(START + 3 * HOUR, 60)
+            assert sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h") == 1

@@ -31,7 +31,6 @@ class Process:
     pending_seen: int = 0
     seen: tuple[int, int, int] | None = None
     baseline: tuple[int, int, int] = (0, 0, 0)
-    seen_at: int = 0
     served: list[tuple[int, int]] = field(default_factory=list)  # spans with tokens that no page has shown yet
 
     def serve(self, begin: int, end: int, computed: int, cached: int, output: int) -> None:
@@ -120,7 +119,7 @@ class World:
         process = self.engine
         if first_sight and not self.from_zero and not (self.with_start and process.start > FIRST):
             process.baseline = process.counters(self.flavour)
-        process.seen, process.seen_at = process.counters(self.flavour), self.now
+        process.seen = process.counters(self.flavour)
         process.pending_seen = process.pending
         process.served.clear()
 
@@ -180,9 +179,15 @@ def test_with_a_start_time_every_process_is_counted_to_its_last_page(
     assert world.ledger.rejected == {}
     for process in world.lives:
         for lost in process.served:
-            assert not any(overlaps(span, lost) for span in world.ledger.up)
-            # A refusal vouches back to the last page, at most a slot.
-            assert not any(overlaps(span, lost) and span.end > process.seen_at + SLOT for span in world.ledger.down)
+            assert not any(overlaps(span, lost) for span in world.ledger.up if span.start not in refusals(world))
+            # Between a refusal and the scrape before or after it, at most a slot, an unseen life is not reckoned with.
+            assert not any(
+                overlaps(span, lost) and span.seconds > SLOT for span in (*world.ledger.down, *world.ledger.up)
+            )
+
+
+def refusals(world: World) -> set[int]:
+    return {span.end for span in world.ledger.down}
 
 
 def overlaps(span: Window, other: tuple[int, int]) -> bool:

@@ -173,3 +173,18 @@ def test_a_time_in_the_future_does_not_end_the_horizon() -> None:
     seen = Seen(7200)
     seen.advance(NOW + 10**6, NOW)
     assert not seen.repeats("a", NOW - 300) and seen.repeats("a", NOW - 300)
+
+
+@pytest.mark.parametrize("pattern", ["req-{}", "chatcmpl-{:012d}"])
+def test_sequential_ids_do_not_share_keys(pattern: str) -> None:
+    seen = Seen(7200)
+    seen.advance(NOW, NOW)
+    assert not any(seen.repeats(pattern.format(n), NOW) for n in range(1_000_000))
+
+
+def test_a_backlog_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_random(tmp_path / "cold.jsonl", 3000, seed=8)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reading, "COLD_BYTES", 0)
+    log = Follower("cold.jsonl").read()
+    assert not log.failures and log.requests > 2900

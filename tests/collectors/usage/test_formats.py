@@ -225,3 +225,15 @@ def test_reasoning_is_part_of_the_output_in_every_recorded_object() -> None:
                 assert usage["total_tokens"] == prompt + usage.get("completion_tokens", usage.get("output_tokens"))
                 checked += 1
     assert checked > 100
+
+
+def test_recorded_iterations_outside_the_top_level_are_those_that_are_not_messages() -> None:
+    seen = 0
+    with gzip.open(FIXTURES / "usage_objects.jsonl.gz") as rows:
+        for usage in (json.loads(row)["body"]["usage"] for row in rows):
+            messages = [step for step in usage.get("iterations", ()) if step["type"] == "message"]
+            if messages:
+                seen += 1
+                for name in ("input_tokens", "output_tokens"):
+                    assert sum(step[name] for step in messages) == usage[name]
+    assert seen == 6

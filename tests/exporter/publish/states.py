@@ -248,6 +248,9 @@ def installation() -> PublishState:
                        Decimal("2.4") / MEGA),
         ),
         fx_usd_per_unit={"EUR": Decimal("1.08")},
+        superseded_usd={"gpus": Decimal("1673.28")},
+        budgets_usd_per_month={"support": Decimal(5000)},
+        meter_gap_ratio={"gateway": Decimal("-0.013")},
     )  # fmt: skip
     return PublishState(report, _counters(), _collectors(), EXPORTER)
 
