@@ -9,7 +9,7 @@ import click
 
 from exporter.aside import call_aside
 from exporter.config import Config
-from exporter.config_load import load_aside
+from exporter.config.load import load_aside
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def configured(path: Path) -> Config:
 def described(path: Path) -> tuple[str, list[str]]:
     """The config at `path` as YAML with every default and no secret, and warnings about it. Raises ConfigError."""
     found: tuple[str, list[str]] = _without_traceback(
-        lambda: call_aside("exporter.config_dump:describe", str(path), dict(os.environ))
+        lambda: call_aside("exporter.config.dump:describe", str(path), dict(os.environ))
     )
     return found
 

@@ -77,7 +77,7 @@ def _config(path: Path | None, quick: dict[str, Any]) -> Config:
 
 def quick_config(engines: tuple[str, ...], gpu_usd_per_hour: Any, gpus: Any, alternatives: tuple[str, ...]) -> Config:
     """The config that the options stand for (deploy/examples/quickstart.yaml). Raises ConfigError naming options."""
-    from exporter.config_load import load_tree_aside
+    from exporter.config.load import load_tree_aside
 
     try:
         return load_tree_aside(quick_tree(engines, str(gpu_usd_per_hour), str(gpus or 1), alternatives))

@@ -22,16 +22,18 @@ def observed_by_all(sources: Iterable[StreamKey], streams: Mapping[StreamKey, St
     """The seconds in which every source that was asked vouches for its data.
 
     A source is asked from its first sight until it is retired: a replica that came later, or went for good, does not
-    uncover the time in which it did not exist.
+    uncover the time in which it did not exist. Time in which no source was asked is vouched for by none.
     """
-    covered = Intervals([(0, FOREVER)])
+    every = Intervals([(0, FOREVER)])
+    covered, asked_of_any = every, Intervals()
     for source in sources:
         stream = streams.get(source)
         if stream is None:
             return Intervals()
         asked = Intervals([(stream.first_seen, stream.retired_at or FOREVER)])
-        covered &= stream.observed | (Intervals([(0, FOREVER)]) - asked)
-    return covered
+        covered &= stream.observed | (every - asked)
+        asked_of_any |= asked
+    return covered & asked_of_any
 
 
 def up(sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream]) -> Intervals:

@@ -32,6 +32,12 @@ def test_a_replica_is_not_asked_before_it_came_or_after_it_went() -> None:
     assert observed_by_all({A, B}, streams).clip(0, 900) == Intervals([(0, 900)])
 
 
+def test_time_before_the_first_source_is_nobodys() -> None:
+    streams = {A: stream([(290, 900)]), B: stream([(300, 900)])}
+    assert observed_by_all({A, B}, streams).clip(0, 900) == Intervals([(290, 900)])
+    assert covered_slots(observed_by_all({A, B}, streams).clip(0, 900), 0) == Intervals([(300, 900)])
+
+
 def test_a_source_that_never_spoke_covers_nothing() -> None:
     assert not observed_by_all({A, B}, {A: stream([(0, 900)])})
 

@@ -25,7 +25,7 @@ from exporter.config import (
     Workload,
 )
 
-DOC = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOC = Path(__file__).parents[3] / "docs" / "configuration.md"
 HEADING = re.compile(r"^#+ .*`([^`]+)`\s*$")
 ROW = re.compile(r"^\| `([^`]+)` \| (.+?) \|")
 

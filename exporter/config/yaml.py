@@ -1,6 +1,6 @@
 """YAML to plain values: the safe loader, strict about keys, with the line of every value and environment references.
 
-Imports PyYAML: only for the child process that loads a config (`exporter.config_load`).
+Imports PyYAML: only for the child process that loads a config (`exporter.config.load`).
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from exporter.config import ConfigError
-from exporter.config_paths import Document, Place, Problem, shown
+from exporter.config.paths import Document, Place, Problem, shown
 
 _REFERENCE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MERGE = "tag:yaml.org,2002:merge"

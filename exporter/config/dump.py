@@ -9,9 +9,9 @@ import yaml
 
 from collectors.settings import Duration, Instant
 from exporter.config import Config
-from exporter.config_cross import warnings
-from exporter.config_load import load_document, read
-from exporter.config_paths import HIDDEN, Document, Place, is_secret, without_userinfo
+from exporter.config.cross import warnings
+from exporter.config.load import load_document, read
+from exporter.config.paths import HIDDEN, Document, Place, is_secret, without_userinfo
 
 
 def describe(path: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:

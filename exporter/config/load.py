@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.aside import call_aside
 from exporter.config import Config, ConfigError
-from exporter.config_paths import Document, Problem
+from exporter.config.paths import Document, Problem
 
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
@@ -22,13 +22,13 @@ def load(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Confi
 
 def load_aside(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Config:
     """As `load`, in a child process."""
-    config: Config = call_aside("exporter.config_load:load", str(path), dict(environ))
+    config: Config = call_aside("exporter.config.load:load", str(path), dict(environ))
     return config
 
 
 def load_tree_aside(tree: Any) -> Config:
     """As `load_tree`, in a child process."""
-    config: Config = call_aside("exporter.config_load:load_tree", tree)
+    config: Config = call_aside("exporter.config.load:load_tree", tree)
     return config
 
 
@@ -39,7 +39,7 @@ def load_tree(tree: Any) -> Config:
 
 def read(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Document:
     """The YAML document at `path`. Raises ConfigError if it cannot be read or is not YAML."""
-    from exporter.config_yaml import parse  # PyYAML is for the child
+    from exporter.config.yaml import parse  # PyYAML is for the child
 
     try:
         text = Path(path).read_text("utf-8")
@@ -52,9 +52,9 @@ def read(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Docum
 
 def load_document(document: Document) -> Config:
     """The config in `document`. Raises ConfigError with every problem at once."""
-    from exporter.config_checks import problems
-    from exporter.config_cross import contradictions
-    from exporter.config_validate import validate  # pydantic is for the child
+    from exporter.config.checks import problems
+    from exporter.config.cross import contradictions
+    from exporter.config.validate import validate  # pydantic is for the child
 
     pieces = validate(document)
     found: list[Problem] = [*document.problems]  # of several at one place the first is reported

@@ -3,8 +3,8 @@
 import pytest
 
 from collectors.settings import Duration, Instant
-from exporter.config_checks import open_bracket
-from exporter.config_paths import Place, dotted, is_secret, shown, without_userinfo
+from exporter.config.checks import open_bracket
+from exporter.config.paths import Place, dotted, is_secret, shown, without_userinfo
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A YAML document to typed values, section by section, so that one wrong value does not hide the others.
 
-Imports pydantic: only for the child process that loads a config (`exporter.config_load`).
+Imports pydantic: only for the child process that loads a config (`exporter.config.load`).
 """
 
 import re
@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 
 from collectors import COLLECTORS, collector_class
 from exporter.config import ROLE_PRESETS, Config, DecisionSettings
-from exporter.config_checks import Leaf
-from exporter.config_paths import Document, Place, Problem, child
+from exporter.config.checks import Leaf
+from exporter.config.paths import Document, Place, Problem, child
 
 _EXPECTED = {
     "string_type": "text (in quotes)",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from collectors.records import DAY
 from collectors.settings import Duration, Money
 from exporter.config import Config, DecisionSettings, Storage, Workload
-from exporter.config_paths import Document, Place, Problem, dotted, shown
+from exporter.config.paths import Document, Place, Problem, dotted, shown
 
 Items = list[tuple[Place, Any]]
 

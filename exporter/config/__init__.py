@@ -1,6 +1,6 @@
 """The configuration: frozen standard-library dataclasses, one field per YAML key, with the shipped defaults.
 
-Reading and validation are `exporter.config_load.load`, which uses pydantic over these dataclasses and runs in a child
+Reading and validation are `exporter.config.load.load`, which uses pydantic over these dataclasses and runs in a child
 process (`load_aside`), so that pydantic does not stay in the memory of a running exporter. docs/configuration.md lists
 every key; a test keeps the two alike.
 """

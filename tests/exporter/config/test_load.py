@@ -14,12 +14,12 @@ import yaml
 from collectors.settings import Duration, Money
 from exporter.commands.serve import quick_config
 from exporter.config import ROLE_PRESETS, Config, ConfigError, DecisionSettings, EnterRatios, Publish, Storage
-from exporter.config_cross import warnings
-from exporter.config_dump import describe, dump
-from exporter.config_load import load, load_aside, load_document, read
+from exporter.config.cross import warnings
+from exporter.config.dump import describe, dump
+from exporter.config.load import load, load_aside, load_document, read
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parents[1] / "deploy" / "examples"
+EXAMPLES = HERE.parents[2] / "deploy" / "examples"
 BAD = sorted((HERE / "bad_configs").glob("*.yaml"))
 
 ENGINE = '{name: engine, kind: vllm, targets: ["http://127.0.0.1:8000/metrics"]}'
@@ -203,7 +203,7 @@ def test_a_config_error_crosses_a_process_boundary_whole() -> None:
 def test_loading_aside_gives_the_same_and_imports_nothing_here() -> None:
     script = (
         "import sys\n"
-        "from exporter.config_load import load_aside\n"
+        "from exporter.config.load import load_aside\n"
         "config = load_aside(sys.argv[1], {})\n"
         "assert config.collectors\n"
         "try: load_aside(sys.argv[2], {})\n"

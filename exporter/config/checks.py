@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from collectors.records import SLOT
 from collectors.settings import Money
 from exporter.config import Workload
-from exporter.config_paths import Document, Place, Problem
+from exporter.config.paths import Document, Place, Problem
 
 FOLDED = "other"  # what the series budget folds further workloads into
 MOST_ALTERNATIVES = 4  # the primary one and three others
