@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 
@@ -46,6 +46,7 @@ class Pipeline:
     automatic: dict[tuple[str, Path], str] = field(default_factory=dict)
     states: dict[StateKey, State] = field(default_factory=dict)
     cards: Mapping[str, Card] = field(default_factory=dict)
+    _behind: set[tuple[str, Path]] = field(default_factory=set)  # workloads whose backlog is not yet evaluated
     _tried: set[tuple[str, Path]] = field(default_factory=set)
     _last: tuple[tuple[int, int, int], Report] | None = None
 
@@ -73,13 +74,14 @@ class Pipeline:
 
     def tick(self, runner: Runner, now: float) -> PublishState:
         """One publish tick at `now` (epoch seconds): what is to be shown. Survives a ledger that cannot be written."""
+        settled = runner.settled  # before the snapshot: what these delivered must be in it
         try:
             snapshot = self.ledger.snapshot()
             self._choose_alternatives(snapshot, int(now))
             self._accrue(snapshot, int(now))
         except LedgerUnwritableError as error:
             log.error("the ledger cannot be written, the page goes on from memory: %s", error)
-        shown = self._report(snapshot, runner, int(now))
+        shown = self._report(snapshot, settled, int(now))
         return PublishState(
             report=shown,
             counters=self._counters(),
@@ -96,20 +98,28 @@ class Pipeline:
     def _counters(self) -> list[CounterValue]:
         return [CounterValue(f, labels, c.value, c.created) for (f, labels), c in self.ledger.counters().items()]
 
-    def _report(self, snapshot: Snapshot, runner: Runner, now: int) -> Report:
+    def _report(self, snapshot: Snapshot, settled: frozenset[str], now: int) -> Report:
         end = closed_through(now, self.settle)
         inputs = self.inputs(snapshot, now)
-        made = self._evaluate(views(inputs, now), inputs, runner, now) if self.config.publish.decisions else 0
+        made = self._evaluate(views(inputs, now), inputs, settled, now) if self.config.publish.decisions else 0
         version = (snapshot.revision, end, len(inputs.book.rates))
         if self._last is None or self._last[0] != version or made:
-            self._last = (version, report(inputs, views(inputs, end), self.states, now, end))
+            self._last = (version, report(inputs, views(inputs, end), self._shown_states(), now, end))
         return self._last[1]
 
-    def _evaluate(self, found: Sequence[WorkloadView], inputs: Inputs, runner: Runner, now: int) -> int:
+    def _shown_states(self) -> dict[StateKey, State]:
+        """The states; a workload whose backlog is not yet evaluated has none that could be shown."""
+        return {
+            key: replace(state, reason="catching_up") if key[:2] in self._behind else state
+            for key, state in self.states.items()
+        }
+
+    def _evaluate(self, found: Sequence[WorkloadView], inputs: Inputs, settled: frozenset[str], now: int) -> int:
         fresh: list[Evaluation] = []
+        self._behind.clear()
         for view in found:
             if view.alternatives and view.first is not None and view.series:
-                fresh += self._evaluations(view, inputs, runner, now, EVALUATIONS_PER_TICK - len(fresh))
+                fresh += self._evaluations(view, inputs, settled, now, EVALUATIONS_PER_TICK - len(fresh))
         if fresh:
             try:
                 self.ledger.store_evaluations(fresh)
@@ -123,15 +133,18 @@ class Pipeline:
         return len(fresh)
 
     def _evaluations(
-        self, view: WorkloadView, inputs: Inputs, runner: Runner, now: int, limit: int
+        self, view: WorkloadView, inputs: Inputs, settled: frozenset[str], now: int, limit: int
     ) -> list[Evaluation]:
         settings, primary = inputs.decision(view.name), view.alternatives[0]
         last = self.states.get((view.name, view.path, primary.label), State()).at
         complete = coverage.complete_through(view.sources, inputs.snapshot.streams)
-        settled = runner.settled({collector for collector, _ in view.sources})
+        configured = {collector for collector, _ in view.sources} & {s.name for s in self.config.collectors}
         assert view.first is not None
-        instants = due(view.first, last, complete, now, settled, settings.evaluate_every)
-        return [evaluate(view, primary, at, settings) for at in islice(instants, max(0, limit))]
+        instants = due(view.first, last, complete, now, configured <= settled, settings.evaluate_every)
+        made = [evaluate(view, primary, at, settings) for at in islice(instants, max(0, limit))]
+        if next(instants, None) is not None:
+            self._behind.add((view.name, view.path))
+        return made
 
     def _accrue(self, snapshot: Snapshot, now: int) -> None:
         """Move the cost counters by the rent that has passed since the last tick."""

@@ -64,9 +64,10 @@ class Runner:
         for running in self.running.values():
             running.collector.close()
 
-    def settled(self, collectors: set[str]) -> bool:
-        """Whether each of `collectors` that is configured had its chance since this process started."""
-        return all(self.running[name].runs for name in collectors if name in self.running)
+    @property
+    def settled(self) -> frozenset[str]:
+        """The collectors that had their chance since this process started. Ask before the snapshot that it is about."""
+        return frozenset(name for name, running in self.running.items() if running.runs)
 
     def collect(self, name: str) -> bool:
         """Run one collector once; True if every part succeeded. Never raises: a failure is this collector's alone."""

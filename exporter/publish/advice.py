@@ -49,6 +49,10 @@ _UNKNOWN = {
         "There is nothing to compare with: no alternative is configured, and none is known for the model.",
         "Add an entry under “alternatives” of this workload in the configuration.",
     ),
+    "catching_up": Advice(
+        "The hours of a backlog are still being evaluated, oldest first.",
+        "Nothing. The status is there in some seconds.",
+    ),
     "no_plan": Advice(
         "The alternative is a self-hosting plan, and this release has no figures for plans of an API workload yet.",
         "Nothing. The cost per token shown is real. For a rough answer run “breakeven” with the plan's numbers.",

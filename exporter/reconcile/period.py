@@ -100,9 +100,8 @@ def _with_all_rent(inputs: Inputs, view: WorkloadView, end: int) -> WorkloadView
     rented = view.costs.known.spans[0][0]
     if view.first is not None and view.first <= rented:
         return view
-    observed = (
-        coverage.observed_by_all(view.sources, inputs.snapshot.streams) if view.sources else Intervals([(0, end)])
-    )
+    observed = coverage.observed_by_all(view.sources, inputs.snapshot.streams) if view.sources else Intervals()
+    observed |= Intervals([(0, end if view.first is None or not view.sources else view.first)])  # rent without usage
     seconds = (observed & view.costs.known).clip(rented, end)
     return replace(view, first=rented, covered=coverage.covered_slots(seconds, inputs.snapshot.fine_from))
 

@@ -55,15 +55,20 @@ class WorkloadView:
             cost_by=cost_by,
             superseded_usd=self.costs.superseded_usd(covered),
             usd_per_token=per_token,
-            alternatives={a.label: self._alternative(a, covered, tokens, cost) for a in self.alternatives},
+            alternatives={a.label: self._alternative(a, covered, tokens, cost) for a in self._comparable},
         )
+
+    @property
+    def _comparable(self) -> tuple[ApiAlternative, ...]:
+        """The alternatives; none while no source reports usage: what nobody counts cannot be priced, not even at 0."""
+        return self.alternatives if self.series else ()
 
     def evaluation(
         self, alternative: ApiAlternative, at: int, start: int, min_coverage: Decimal, min_age: int
     ) -> Evaluation:
         """The stored verdict of the window `[start, at)`: A, C, or why they cannot be compared."""
         figures = self.window(start, at)
-        other = figures.alternatives[alternative.label]
+        other = figures.alternatives.get(alternative.label, AlternativeFigures(None, None))
         reason = self._unknown(figures, other, at, min_coverage, min_age)
         return Evaluation(
             workload=self.name,

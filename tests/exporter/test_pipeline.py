@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.settings import Duration, Money
+from collectors.settings import Duration, Instant, Money
 from collectors.usage.log import UsageLogSettings
 from exporter.config import Budget, DecisionSettings, Workload
 from tests.exporter.simulated import START, Simulation, book, config, engine
@@ -199,6 +199,8 @@ def test_a_workload_that_only_a_card_names_shows_its_cost_and_no_status(tmp_path
         (workload,) = report.workloads
         assert workload.decisions[0].status is not None
         assert workload.decisions[0].status.reason == "no_usage"
+        assert sim.sum("llmcost_break_even_ratio", workload="chat") == 0
+        assert not [key for key in sim.samples() if key[0] == "llmcost_break_even_ratio"]
 
 
 def test_no_price_for_the_alternative_is_unknown_not_zero(tmp_path: Path) -> None:
@@ -277,3 +279,27 @@ def test_a_target_that_left_the_configuration_uncovers_nothing(tmp_path: Path) -
             sim.now = START + HOUR
             sim.until(START + 3 * HOUR, 60)
             assert sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h") == 1
+
+
+def test_a_backlog_is_evaluated_over_some_ticks_and_shows_no_half_way_status(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("exporter.pipeline.EVALUATIONS_PER_TICK", 30)
+    log = tmp_path / "gateway.jsonl"
+    lines = [
+        {"ts": START - hour * HOUR, "provider": "vllm", "model": "tiny", "tokens": {"input": 60_000_000}}
+        for hour in range(100, 0, -1)
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        source = UsageLogSettings(name="gateway", kind="usage_log", path=str(log), serves="self_hosted")
+        rate = replace(settings.collectors[1].rates[0], from_=Instant(START - 10 * DAY))
+        card = replace(settings.collectors[1], rates=(rate,))
+        with Simulation(replace(settings, collectors=(source, card)), None) as sim:
+            seen = []
+            for _ in range(6):
+                sim.at(sim.now + 10)
+                status = sim.state.report.workloads[0].decisions[0].status  # type: ignore[union-attr]
+                assert status is not None
+                seen.append(status.reason or status.name)
+            assert seen == ["catching_up"] * 3 + ["self_hosting_cheaper"] * 3
+            assert [e.at for e in sim.exporter.ledger.evaluations()] == list(range(START - 99 * HOUR, START + 1, HOUR))

@@ -19,7 +19,7 @@ from exporter.config import Config
 
 ROOT = Path(__file__).parents[3]
 DOC = ROOT / "docs" / "command-line.md"
-BAD = Path(__file__).parents[1] / "bad_configs" / "float-money.yaml"
+BAD = Path(__file__).parents[1] / "config" / "bad_configs" / "float-money.yaml"
 QUICKSTART = ROOT / "deploy" / "examples" / "quickstart.yaml"
 
 
