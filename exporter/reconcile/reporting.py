@@ -16,7 +16,6 @@ from exporter.reconcile.coverage import observed_by_all
 from exporter.reconcile.matching import workload_of
 from exporter.reconcile.report import (
     EVIDENCE,
-    AlternativeFigures,
     Decision,
     Evidence,
     PriceInUse,
@@ -147,7 +146,7 @@ def _decision(
     state: State,
     primary: bool,
 ) -> Decision:
-    other = figures.alternatives.get(alternative.label, AlternativeFigures(None, None))
+    other = figures.alternatives[alternative.label]
     priced = sum(figures.tokens.values()) - other.unpriced_tokens
     comparable = other.ratio is not None
     rate = formulas.break_even_tokens_per_second(figures.cost_usd, other.cost_usd, priced, figures.covered_seconds)

@@ -55,20 +55,15 @@ class WorkloadView:
             cost_by=cost_by,
             superseded_usd=self.costs.superseded_usd(covered),
             usd_per_token=per_token,
-            alternatives={a.label: self._alternative(a, covered, tokens, cost) for a in self._comparable},
+            alternatives={a.label: self._alternative(a, covered, tokens, cost) for a in self.alternatives},
         )
-
-    @property
-    def _comparable(self) -> tuple[ApiAlternative, ...]:
-        """The alternatives; none while no source reports usage: what nobody counts cannot be priced, not even at 0."""
-        return self.alternatives if self.series else ()
 
     def evaluation(
         self, alternative: ApiAlternative, at: int, start: int, min_coverage: Decimal, min_age: int
     ) -> Evaluation:
         """The stored verdict of the window `[start, at)`: A, C, or why they cannot be compared."""
         figures = self.window(start, at)
-        other = figures.alternatives.get(alternative.label, AlternativeFigures(None, None))
+        other = figures.alternatives[alternative.label]
         reason = self._unknown(figures, other, at, min_coverage, min_age)
         return Evaluation(
             workload=self.name,
@@ -101,6 +96,8 @@ class WorkloadView:
     def _alternative(
         self, alternative: ApiAlternative, covered: Intervals, tokens: Tokens, cost: Decimal | None
     ) -> AlternativeFigures:
+        if not self.series:
+            return AlternativeFigures(None, None)  # what no source counts cannot be priced, not even at 0
         priced = price_tokens(self.series, covered, self.book, alternative.price, alternative.discount)
         usd = priced.usd
         if usd is None and tokens.total == 0 and covered:
