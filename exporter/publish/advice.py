@@ -54,7 +54,7 @@ _UNKNOWN = {
         "Nothing. The status is there in some seconds.",
     ),
     "no_plan": Advice(
-        "The alternative is a self-hosting plan, and this release has no figures for plans of an API workload yet.",
+        "The other way would be a self-hosting plan, and this release has no figures for plans yet.",
         "Nothing. The cost per token shown is real. For a rough answer run “breakeven” with the plan's numbers.",
     ),
     "no_usage": Advice(

@@ -130,12 +130,12 @@ def _decisions(
 
 
 def _without_alternative(view: WorkloadView, workload: Workload | None) -> tuple[str, str]:
-    """The label and reason of a workload that nothing can be compared with: no usage, no alternative, or one that only
-    a self-hosting plan could price (plans have no figures yet)."""
+    """The label and reason of a workload that nothing can be compared with: no usage, no alternative, or, on the API
+    path, one that only a self-hosting plan could price (plans have no figures yet)."""
     label = workload.alternatives[0].label if workload and workload.alternatives else ""
     if not view.series:
         return label, "no_usage"
-    return label, "no_plan" if label and view.path == "api" else "no_alternative"
+    return label, "no_plan" if view.path == "api" else "no_alternative"
 
 
 def _decision(

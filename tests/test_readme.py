@@ -1,0 +1,57 @@
+"""What the README says is what there is: its config loads, its metrics, files, commands and targets exist."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.__main__ import main
+from exporter.config.load import load
+from exporter.publish.families import BY_NAME
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    pieces = re.split(r"^```(.*)\n", README, flags=re.M)[1:]
+    fenced = list(zip(pieces[0::4], pieces[1::4], strict=True))  # opening, text, closing, what follows
+    return [text for found, text in fenced if found == language]
+
+
+def test_its_configuration_loads(tmp_path: Path) -> None:
+    (text,) = blocks("yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert [settings.kind for settings in load(path).collectors] == ["vllm", "usage_log", "focus", "rate_card"]
+
+
+def test_its_output_is_of_families_that_exist_with_their_labels() -> None:
+    text = blocks("")[0]
+    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    assert len(found) == 10
+    assert all(set(sample.labels) == set(BY_NAME[sample.name].labels) for sample in found)
+
+
+def test_every_metric_it_names_exists() -> None:
+    assert set(re.findall(r"llmcost_[a-z_]+", README)) <= set(BY_NAME)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", README))))
+def test_every_file_it_links_is_there(target: str) -> None:
+    assert (ROOT / target).exists()
+
+
+@pytest.mark.parametrize("line", [line for text in blocks("console") for line in text.replace("\\\n", "").splitlines()])
+def test_every_command_it_prints_is_there(line: str) -> None:
+    words = line.partition("#")[0].split()
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+        return
+    command = main.get_command(click.Context(main), words[1])
+    assert command is not None
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
