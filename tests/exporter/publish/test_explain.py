@@ -73,7 +73,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones_the_nearest_first() -> 
 def test_an_api_workload_is_its_tokens_at_its_prices() -> None:
     text = explained("mail")
     assert "mail, API: unknown" in text
-    assert "STATUS  unknown (no_alternative)" in text
+    assert "STATUS  unknown (no_plan)" in text
     assert "0.225 USD per million tokens = C 0.7776 USD / T 3,456,000 tokens" in text
     assert "[1] override contract 4711, as acme/writer-7b." in text
     assert "API-EQUIVALENT" not in text
