@@ -1,4 +1,4 @@
-"""p99 of scraping a 10,000-series page while a thread of the same process does exact maths and renders pages.
+"""p99 of scraping a 10,000-series page while a thread of the same process reconciles 200 workloads over and over.
 
 The scraper is a process of its own that asks as Prometheus does (OpenMetrics, gzip, one kept connection). The
 interpreter is set up as the exporter's (exporter/publish/pauses.py). Reference: the same page, from the same server,
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +22,9 @@ from exporter.publish.page import render  # noqa: E402  # found through the path
 from exporter.publish.pauses import keep_pauses_short  # noqa: E402
 from exporter.publish.samples import samples  # noqa: E402
 from exporter.publish.web import Publication  # noqa: E402
+from exporter.reconcile.build import Inputs, views  # noqa: E402
+from exporter.reconcile.reporting import report  # noqa: E402
+from tests.benchmarks.fleet import END, fleet  # noqa: E402
 from tests.exporter.publish.serving import serving  # noqa: E402
 from tests.exporter.publish.states import many  # noqa: E402
 
@@ -49,20 +52,18 @@ def p99_ms(port: int) -> float:
     return seconds[len(seconds) * 99 // 100 - 1] * 1000
 
 
-def work(stop: threading.Event) -> None:
-    """What a tick of a large installation does, without a pause: sums and products of decimals, then a page."""
-    state, price = many(200), Decimal("0.00000018")
+def work(inputs: Inputs, stop: threading.Event) -> None:
+    """What a full tick of a large installation does, without a pause: every window of every workload, then the page."""
+    state = many(200)
     while not stop.is_set():
-        total = Decimal(0)
-        for tokens in range(200_000):
-            total += price * tokens
-        render(samples(state, 200), 0.0)
+        shown = report(inputs, views(inputs, END), {}, END, END)
+        render(samples(replace(state, report=shown, counters=()), 200), 0.0)
 
 
 @contextmanager
-def busy() -> Iterator[None]:
+def busy(inputs: Inputs) -> Iterator[None]:
     stop = threading.Event()
-    thread = threading.Thread(target=work, args=(stop,))
+    thread = threading.Thread(target=work, args=(inputs, stop))
     thread.start()
     try:
         yield
@@ -73,6 +74,7 @@ def busy() -> Iterator[None]:
 
 def main() -> None:
     keep_pauses_short()
+    inputs = fleet(200)
     state = many(200)
     gathered = samples(state, 200)
     assert sum(len(family.samples) for family in gathered) >= SERIES
@@ -80,7 +82,7 @@ def main() -> None:
     publication.publish(render(gathered, 0.0), state)
     with serving(publication) as port:
         reference = p99_ms(port)
-        with busy():
+        with busy(inputs):
             time.sleep(0.2)
             figure = p99_ms(port)
     result = {
