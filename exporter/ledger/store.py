@@ -70,7 +70,7 @@ class Ledger:
         self._pending: dict[CounterKey, Counter] = {}  # moved inside the open transaction
         self.first_start = int(self._meta("first_start", str(now)))
         self.fine_from = int(self._meta("fine_from", "0"))
-        self.writable = not reading
+        self._refused: set[str] = set()  # what could not be written when it was last tried
 
     @classmethod
     def read_only(cls, path: str | Path, now: int) -> "Ledger":
@@ -85,6 +85,11 @@ class Ledger:
         with self._lock:
             self._db.close()
             self._unlock()
+
+    @property
+    def writable(self) -> bool:
+        """False while something could not be written when it was last tried: small things may still fit a full disk."""
+        return not self._reading and not self._refused
 
     @property
     def quarantines(self) -> int:
@@ -115,7 +120,7 @@ class Ledger:
         `restated` is asked for further increments with the charges before and after a replacement.
         """
         with self._lock:
-            touched = self._transaction(lambda: self._commit(collector, batch, now, increments, restated))
+            touched = self._transaction(collector, lambda: self._commit(collector, batch, now, increments, restated))
             self._reader.touch(touched)
 
     def accrue(self, key: str, through: int, now: int, increments: Iterable[Increment]) -> None:
@@ -129,7 +134,7 @@ class Ledger:
             self._count(increments, now)
 
         with self._lock:
-            self._transaction(work)
+            self._transaction("accrue", work)
 
     def accrued_through(self, key: str) -> int | None:
         """The instant through which `key` was accrued, or None before its first accrual."""
@@ -140,7 +145,7 @@ class Ledger:
     def count(self, increments: Iterable[Increment], now: int) -> None:
         """Move counters that stand for events (rejected records, late tokens) in a transaction of their own."""
         with self._lock:
-            self._transaction(lambda: self._count(increments, now))
+            self._transaction("counters", lambda: self._count(increments, now))
 
     def counters(self) -> dict[CounterKey, Counter]:
         with self._lock:
@@ -151,7 +156,8 @@ class Ledger:
         rows = [(collector, stream, at) for stream in streams]
         with self._lock:
             self._transaction(
-                lambda: self._db.executemany("INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
+                "retire",
+                lambda: self._db.executemany("INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows),
             )
             self._reader.touch_streams()
 
@@ -172,9 +178,10 @@ class Ledger:
         ]
         with self._lock:
             self._transaction(
+                "store_evaluations",
                 lambda: self._db.executemany(
                     "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
-                )
+                ),
             )
 
     def evaluations(self, after: int = 0) -> list[Evaluation]:
@@ -199,7 +206,7 @@ class Ledger:
             if row or choice is None:
                 return row[0] if row else None
             self._transaction(
-                lambda: self._db.execute("INSERT INTO primaries VALUES (?, ?, ?)", (workload, path, choice))
+                "primary", lambda: self._db.execute("INSERT INTO primaries VALUES (?, ?, ?)", (workload, path, choice))
             )
             return choice
 
@@ -222,7 +229,7 @@ class Ledger:
                 roll_up(self._db, fine_from, now - self._retain)
                 self._db.execute("UPDATE meta SET value = ? WHERE key = 'fine_from'", (str(fine_from),))
 
-            self._transaction(work)
+            self._transaction("compact", work)
             self.fine_from = fine_from
             self._reader.touch_all()
 
@@ -269,7 +276,7 @@ class Ledger:
         if self._lock_file is not None:
             self._lock_file.close()
 
-    def _transaction(self, work: Callable[[], T]) -> T:
+    def _transaction(self, what: str, work: Callable[[], T]) -> T:
         if self._reading:
             raise LedgerUnwritableError(f"{self.path}: opened for reading only")
         self._pending.clear()
@@ -279,13 +286,13 @@ class Ledger:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            self.writable = False
+            self._refused.add(what)
             raise LedgerUnwritableError(f"{self.path}: {error}") from error
         except BaseException:
             self._roll_back()
             raise
         self._counters.update(self._pending)
-        self.writable = True
+        self._refused.discard(what)
         return result
 
     def _roll_back(self) -> None:

@@ -303,3 +303,65 @@ def test_a_backlog_is_evaluated_over_some_ticks_and_shows_no_half_way_status(tmp
                 seen.append(status.reason or status.name)
             assert seen == ["catching_up"] * 3 + ["self_hosting_cheaper"] * 3
             assert [e.at for e in sim.exporter.ledger.evaluations()] == list(range(START - 99 * HOUR, START + 1, HOUR))
+
+
+def test_a_full_disk_keeps_the_page_says_so_and_loses_nothing(tmp_path: Path) -> None:
+    """SQLite's own page limit stands in for the disk: it answers with the same error."""
+    with engine(steady()) as vllm, Simulation(config(tmp_path, vllm), vllm) as sim:
+        sim.until(START + HOUR, 15)
+        before = sim.samples()
+        database = sim.exporter.ledger._db
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute(f"PRAGMA max_page_count = {database.execute('PRAGMA page_count').fetchone()[0]}")
+        while sim.exporter.ledger.writable:  # until the free room inside the last pages is used up
+            assert sim.now < START + DAY
+            sim.until(sim.now + 300, 60)
+        full = sim.samples()
+        assert full["llmcost_exporter_ledger_writable", frozenset()] == 0
+        assert sim.value("llmcost_exporter_collector_success", collector="engine") == 0
+        assert sim.value("llmcost_exporter_page_timestamp_seconds") == sim.now
+        counters = [key for key in before if key[0].startswith("llmcost_") and key[0].endswith("_total")]
+        assert all(full[key] >= before[key] for key in counters)
+        database.execute("PRAGMA max_page_count = 1000000")
+        sim.until(sim.now + 2 * HOUR, 60)
+        assert sim.value("llmcost_exporter_ledger_writable") == 1
+        assert sim.sum("llmcost_tokens_total") == pytest.approx(1500 * (sim.now - START - 15), rel=1e-6)
+        assert sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="1h") == 1
+
+
+def test_a_damaged_ledger_is_seen_on_the_page(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        (tmp_path / "ledger.db").write_bytes(b"this is no database" * 500)
+        with Simulation(settings, vllm) as sim:
+            sim.at(START)
+            assert sim.value("llmcost_exporter_ledger_quarantines_total") == 1
+            assert sim.value("llmcost_exporter_collector_success", collector="engine") == 1
+
+
+def test_increase_of_the_counters_equals_the_windows_for_a_tailed_log(tmp_path: Path) -> None:
+    """The same promise for the other shape of source: records with their own time, priced as an API workload."""
+    log = tmp_path / "gateway.jsonl"
+    log.touch()
+    with engine(steady()) as vllm:
+        source = UsageLogSettings(name="gateway", kind="usage_log", path=str(log))
+        settings = replace(config(tmp_path, vllm), collectors=(source,), workloads=())
+        with Simulation(settings, None) as sim:
+            scraped = []
+            while sim.now < START + 3 * HOUR:
+                sim.now += 60
+                line = {"ts": sim.now - 30, "provider": "acme", "model": "tiny", "tokens": {"input": 900, "output": 60}}
+                with log.open("a") as out:
+                    out.write(json.dumps(line) + "\n")
+                sim.at(sim.now)
+                scraped.append((sim.now, sim.samples()))
+            last_hour = {at: samples for at, samples in scraped if sim.now - HOUR <= at}
+            first, last = last_hour[min(last_hour)], last_hour[max(last_hour)]
+
+            def increase(name: str) -> float:
+                return sum(value - first[key] for key, value in last.items() if key[0] == name)
+
+            assert increase("llmcost_tokens_total") == sim.sum("llmcost_window_tokens", window="1h") == 960 * 60
+            cost = sim.sum("llmcost_effective_cost_usd", window="1h")
+            assert increase("llmcost_cost_usd_total") == pytest.approx(cost, rel=1e-9)
+            assert cost == pytest.approx(60 * (900e-6 + 60 * 2e-6), rel=1e-9)
