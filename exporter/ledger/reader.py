@@ -130,13 +130,20 @@ class Reader:
             "SELECT collector, stream, start, stop, up FROM observed ORDER BY start"
         ):
             spans.setdefault((collector, stream), []).append((start, stop, bool(up)))
-        retired = {(c, s): at for c, s, at in self._db.execute("SELECT collector, stream, at FROM retired")}
+        retired: dict[StreamKey, int] = {}
+        absent: dict[StreamKey, list[tuple[int, int]]] = {}
+        for collector, stream, at, back in self._db.execute("SELECT collector, stream, at, back FROM retired"):
+            if back is None:
+                retired[collector, stream] = at
+            else:
+                absent.setdefault((collector, stream), []).append((at, back))
         return {
             key: Stream(
                 first_seen=found[0][0],
                 retired_at=retired.get(key),
                 observed=Intervals((start, stop) for start, stop, _ in found),
                 up=Intervals((start, stop) for start, stop, up in found if up),
+                absent=Intervals(absent.get(key, ())),
             )
             for key, found in spans.items()
         }

@@ -33,8 +33,10 @@ VERSION_1 = (
     """CREATE TABLE observed (
         collector TEXT NOT NULL, stream TEXT NOT NULL, start BIGINT NOT NULL, stop BIGINT NOT NULL, up INTEGER NOT NULL,
         PRIMARY KEY (collector, stream, start))""",
+    # From `at` until `back` (NULL: still) the configuration did not name the stream.
     """CREATE TABLE retired (
-        collector TEXT NOT NULL, stream TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (collector, stream))""",
+        collector TEXT NOT NULL, stream TEXT NOT NULL, at BIGINT NOT NULL, back BIGINT,
+        PRIMARY KEY (collector, stream, at))""",
     """CREATE TABLE loads (
         collector TEXT NOT NULL, stream TEXT NOT NULL, model TEXT NOT NULL, slot BIGINT NOT NULL,
         seconds BIGINT NOT NULL, saturated_seconds BIGINT NOT NULL, saturated_tokens BIGINT NOT NULL,

@@ -88,13 +88,15 @@ class UsageSeries:
 class Stream:
     """One source of usage and the time it vouches for. `observed` includes the time it was seen to be down.
 
-    A stream is asked for coverage over `[first_seen, retired_at)`; `retired_at` is None while it is configured.
+    A stream is asked for coverage over `[first_seen, retired_at)` less `absent`, the spans in which the configuration
+    did not name it; `retired_at` is None while it does.
     """
 
     first_seen: int
     retired_at: int | None
     observed: Intervals
     up: Intervals
+    absent: Intervals = field(default_factory=Intervals)
 
 
 @dataclass(frozen=True, slots=True)

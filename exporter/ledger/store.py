@@ -157,7 +157,7 @@ class Ledger:
         with self._lock:
             self._transaction(
                 "retire",
-                lambda: self._db.executemany("INSERT INTO retired VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows),
+                lambda: self._db.executemany("INSERT INTO retired VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING", rows),
             )
             self._reader.touch_streams()
 

@@ -80,7 +80,10 @@ class Writer:
             self._db.execute(_ADD_LOAD, (collector, batch.stream, *_load_row(load)))
         for observed in batch.observed:
             self._observed(collector, observed)
-            self._db.execute("DELETE FROM retired WHERE collector = ? AND stream = ?", (collector, observed.stream))
+            self._db.execute(
+                "UPDATE retired SET back = ? WHERE collector = ? AND stream = ? AND back IS NULL",
+                (observed.window.start, collector, observed.stream),
+            )
 
     def cursor(self, collector: str, part: str, cursor: str, now: int) -> None:
         """Move the part's position; an empty cursor forgets the part."""

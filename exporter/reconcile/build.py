@@ -74,14 +74,13 @@ def window_starts(end: int) -> dict[str, int]:
 def views(inputs: Inputs, end: int) -> list[WorkloadView]:
     """Every workload and path with what is known of it through `end` (epoch seconds).
 
-    A workload that only a rate card names has a view without usage: its cost shows, its status is unknown.
+    A workload that only a rate card or a bill names has a view without usage: its cost shows, its status is unknown.
     """
     groups = by_workload(meters(inputs.snapshot, inputs.config), inputs.config.workloads)
     held = _by_workload_held(running_on(inputs.snapshot.reservations, inputs.cards, end))
-    for name in held:
-        if not any(workload == name and path == "self_hosted" for workload, path in groups):
-            groups[name, "self_hosted"] = []
-    lines = allocated_lines(inputs.snapshot.bill, inputs.config, inputs.cards)
+    lines = _rent_lines(inputs)
+    for name in (*held, *lines):
+        groups.setdefault((name, "self_hosted"), [])
     return [
         _view(inputs, name, path, series, held.get(name, []), lines.get(name, []), end)
         for (name, path), series in groups.items()
@@ -106,7 +105,7 @@ def _view(
         up = coverage.up(sources, inputs.snapshot.streams)
         costs = self_hosted_costs(held, inputs.cards, lines, up, inputs.fx, fixed, end)
         observed &= costs.known
-    first = coverage.first_slot(series) if series else _first_accrual(held)
+    first = coverage.first_slot(series) if series else _first_cost(costs)
     return WorkloadView(
         name=name,
         path=path,
@@ -118,6 +117,7 @@ def _view(
         alternatives=alternatives_of(name, path, inputs.config.workloads, inputs.automatic),
         book=inputs.book,
         max_unpriced=inputs.decision(name).max_unpriced,
+        fine_from=inputs.snapshot.fine_from,
     )
 
 
@@ -127,8 +127,8 @@ def capacity(inputs: Inputs, view: WorkloadView, now: int) -> tuple[Decimal | No
     A configured capacity is one replica's. Replicas are the engine targets that were up in the last closed slots;
     a workload that no engine feeds counts as one replica.
     """
-    streams = [inputs.snapshot.streams[s] for s in view.sources if s in inputs.snapshot.streams]
     engines = [s for s in view.sources if s in inputs.snapshot.loads]
+    streams = [inputs.snapshot.streams[s] for s in engines if s in inputs.snapshot.streams]
     ready = sum(1 for s in streams if s.retired_at is None and now - SLOT in s.up) if engines else 1
     workload = inputs.workload(view.name)
     if workload and workload.capacity_tokens_per_second != "auto":
@@ -164,5 +164,16 @@ def _by_workload_held(reservations: Iterator[Reservation]) -> dict[str, list[Res
     return held
 
 
-def _first_accrual(held: Sequence[Reservation]) -> int | None:
-    return min((reservation.window.start for reservation in held), default=None)
+def _rent_lines(inputs: Inputs) -> dict[str, list[BillLine]]:
+    """The bill lines that are a workload's cost on the self-hosted path. What an API bills for tokens is not: it shows
+    in the bill's parts, and API workloads are priced by their tokens until provider bills are reconciled with them."""
+    found: dict[str, list[BillLine]] = {}
+    for name, lines in allocated_lines(inputs.snapshot.bill, inputs.config, inputs.cards).items():
+        rents = [line for line in lines if line.charge.component != "tokens"]
+        if rents:
+            found[name] = rents
+    return found
+
+
+def _first_cost(costs: Costs) -> int | None:
+    return costs.known.spans[0][0] if costs.known else None

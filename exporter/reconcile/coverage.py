@@ -30,7 +30,7 @@ def observed_by_all(sources: Iterable[StreamKey], streams: Mapping[StreamKey, St
         stream = streams.get(source)
         if stream is None:
             return Intervals()
-        asked = Intervals([(stream.first_seen, stream.retired_at or FOREVER)])
+        asked = Intervals([(stream.first_seen, stream.retired_at or FOREVER)]) - stream.absent
         covered &= stream.observed | (every - asked)
         asked_of_any |= asked
     return covered & asked_of_any

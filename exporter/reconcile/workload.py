@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from collectors.records import Component, Path, Window
+from collectors.records import HOUR, Component, Path, Window
 from exporter.breakeven.formulas import break_even_ratio, usd_per_token
 from exporter.intervals import Intervals
 from exporter.ledger.snapshot import Evaluation, StreamKey, UsageSeries
@@ -20,7 +20,7 @@ class WorkloadView:
     """What the ledger knows of one workload and path. `covered` are its covered slots, `first` its first observation.
 
     `costs` are its rents (self-hosted path; empty for an API workload, whose cost is its priced tokens).
-    `max_unpriced` is the share of unpriced tokens above which a ratio is absent.
+    `max_unpriced` is the share of unpriced tokens above which a ratio is absent. Before `fine_from` rows are hourly.
     """
 
     name: str
@@ -33,10 +33,17 @@ class WorkloadView:
     alternatives: tuple[ApiAlternative, ...]
     book: PriceBook
     max_unpriced: Decimal
+    fine_from: int = 0
 
     def window(self, start: int, end: int) -> WindowFigures:
-        """The figures of `[start, end)`, clipped to the first observation (epoch seconds, whole slots)."""
-        asked = Window(min(end, max(start, self.first or start)), end)
+        """The figures of `[start, end)`, clipped to the first observation (epoch seconds, whole slots).
+
+        Where the ledger keeps hours only, a start inside an hour moves to the next: half an hour has no token count.
+        """
+        start = max(start, self.first or start)
+        if start < self.fine_from:
+            start = -(-start // HOUR) * HOUR
+        asked = Window(min(end, start), end)
         covered = self.covered.clip(asked.start, asked.end)
         tokens = sum_tokens(self.series, covered)
         own = price_tokens(self.series, covered, self.book) if self.path == "api" else None

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from collectors.billing.focus import FocusSettings
 from collectors.settings import Duration, Instant, Money
 from collectors.usage.log import UsageLogSettings
-from exporter.config import Budget, DecisionSettings, Workload
+from exporter.config import Budget, Config, DecisionSettings, Workload
 from tests.exporter.simulated import START, Simulation, book, config, engine
+from tests.exporter.test_pipeline_bills import deliver
 
 HOUR = 3600
 DAY = 86400
@@ -365,3 +367,36 @@ def test_increase_of_the_counters_equals_the_windows_for_a_tailed_log(tmp_path: 
             cost = sim.sum("llmcost_effective_cost_usd", window="1h")
             assert increase("llmcost_cost_usd_total") == pytest.approx(cost, rel=1e-9)
             assert cost == pytest.approx(60 * (900e-6 + 60 * 2e-6), rel=1e-9)
+
+
+def test_a_target_that_comes_back_does_not_uncover_the_time_it_was_gone(tmp_path: Path) -> None:
+    with engine(steady()) as one, engine(steady()) as other:
+        alone = config(tmp_path, one)
+        pair = replace(alone.collectors[0], targets=(one.url, other.url))
+        both = replace(alone, collectors=(pair, alone.collectors[1]))
+
+        def go(settings: Config, until: int, since: int) -> float | None:
+            with Simulation(settings, one) as sim:
+                sim.now = since
+                while sim.now < until:
+                    sim.now += 300
+                    one.now = other.now = sim.now
+                    sim.at(sim.now)
+                return sim.value("llmcost_window_coverage_ratio", workload="chat", path="self_hosted", window="24h")
+
+        go(both, START + 2 * HOUR, START)
+        go(alone, START + 7 * HOUR, START + 2 * HOUR)
+        other.started = START + 7 * HOUR - 100.0  # it was a new process when it came back
+        assert go(both, START + 9 * HOUR, START + 7 * HOUR) == pytest.approx(1, abs=0.02)
+
+
+def test_a_workload_that_only_a_bill_names_shows_its_cost(tmp_path: Path) -> None:
+    with engine(steady()) as vllm:
+        settings = config(tmp_path, vllm)
+        deliver(tmp_path / "bill.csv", {hour: "3.5" for hour in range(24)}, 1)
+        focus = FocusSettings(name="bill", kind="focus", path=str(tmp_path / "*.csv"))
+        lab = Workload("lab", {"model": "nothing"}, match_bill={"workload": "chat"})
+        with Simulation(replace(settings, collectors=(focus,), workloads=(lab,)), None) as sim:
+            sim.at(START + 24 * HOUR + 60)
+            assert sim.sum("llmcost_effective_cost_usd", workload="lab", window="24h") == pytest.approx(24 * 3.5)
+            assert sim.sum("llmcost_break_even_status", workload="lab", status="unknown") == 1

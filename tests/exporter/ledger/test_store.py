@@ -147,7 +147,9 @@ def test_adjoining_time_of_the_same_state_is_one_span(ledger: Ledger) -> None:
     ledger.retire("e", ["t"], 110)
     assert ledger.snapshot().streams["e", "t"].retired_at == 110
     ledger.commit("e", Batch("t", observed=[Observed(Window(200, 210), "t")]), NOW)
-    assert ledger.snapshot().streams["e", "t"].retired_at is None
+    stream = ledger.snapshot().streams["e", "t"]
+    assert stream.retired_at is None
+    assert stream.absent == Intervals([(110, 200)])
 
 
 def test_a_log_that_vouches_for_all_time_is_one_growing_span(ledger: Ledger) -> None:

@@ -1,5 +1,6 @@
 """One best-known cost per second: bills replace the card for what they cover, and never add to it."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given
@@ -108,3 +109,37 @@ def test_fixed_costs_run_by_the_second_while_cost_is_known() -> None:
 def test_a_price_ends_where_the_card_says() -> None:
     found = costs({"k": card(start=2 * HOUR, end=4 * HOUR)}, [held(0, 10)])
     assert found.by(ALL) == {("gpu", "configured"): Decimal(10)}
+
+
+def test_a_bill_for_the_disk_alone_does_not_make_the_gpus_free() -> None:
+    """The GPU bill lags behind the storage line of the month: from there on the cost is not known, not tiny."""
+    storage = line(0, 240, "3", "disk")
+    storage = BillLine("bill", "p", replace(storage.charge, component="storage"))
+    found = costs({}, lines=[line(0, 6, "43.2"), storage])
+    assert found.known == Intervals([(0, 6 * HOUR)])
+    ended = costs({"k": card(end=6 * HOUR), "disk": replace(card("0.02"), component="storage")}, [held(0, 48)])
+    assert ended.known == Intervals([(0, 6 * HOUR)])
+
+
+def test_a_bill_without_an_exchange_rate_neither_costs_nor_supersedes() -> None:
+    euro = line(0, 24, "60")
+    euro = BillLine("bill", "p", replace(euro.charge, currency="EUR"))
+    found = costs({"k": card()}, [held(0, 48)], [euro])
+    assert found.by(ALL) == {("gpu", "configured"): Decimal(48 * 5)}
+    assert found.no_fx == {"EUR"}
+
+
+def test_a_correction_and_an_instant_charge_reach_the_workload_but_price_no_time() -> None:
+    fix = line(0, 4, "-14.40", charge_class="Correction", quantity=Decimal(-2), unit="Hours")
+    instant = BillLine("bill", "p", replace(line(5, 5, "0.30").charge))
+    found = costs({"k": card()}, [held(0, 8)], [line(0, 4, "28.80"), fix, instant])
+    assert found.by(ALL) == {("gpu", "billed"): Decimal("14.70"), ("gpu", "configured"): Decimal(4 * 5)}
+    assert found.superseded_usd(ALL) == 4 * 5
+
+
+def test_a_line_of_a_card_s_own_resource_pays_for_what_the_card_pays_for() -> None:
+    odd = line(0, 24, "140", "i-1")
+    odd = BillLine("bill", "p", replace(odd.charge, component="node", sku="8x H100 SXM5"))
+    found = costs({"k": card(resources=("i-1",))}, [held(0, 24)], [odd])
+    assert found.by(ALL) == {("gpu", "billed"): Decimal(140)}
+    assert found.superseded_usd(ALL) == 24 * 5
