@@ -8,8 +8,15 @@ import re
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from urllib.parse import unquote_plus
 
 STRICT = {"extra": "forbid"}
+
+SECRET_WORDS = (
+    *("password", "passwd", "passw", "pwd", "passphrase", "token", "secret", "key", "apikey", "credential"),
+    *("credentials", "authorization", "auth", "sig", "signature"),
+)
+"""What a key is called whose value is a secret, in configs and in URLs: neither may be shown anywhere."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(?:\d+[smhdw])+")
@@ -88,6 +95,13 @@ class Instant(int):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         return _validated_by(cls.parse)
+
+
+def sounds_secret(key: str) -> bool:
+    """Whether a query parameter of a URL may hold a secret: a secret word is anywhere in its name (`X-Amz-Signature`).
+    Rather one too many: the words of others are not known."""
+    name = unquote_plus(key).lower()
+    return any(word in name for word in SECRET_WORDS)
 
 
 def _validated_by(parse: Any) -> Any:

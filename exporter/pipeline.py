@@ -4,22 +4,21 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from itertools import islice
 
 from collectors.billing.rate_card import cards as rate_cards
-from collectors.records import Card, Path, Reservation
+from collectors.records import Card, Path
 from exporter import __version__
+from exporter.accruing import accrue
 from exporter.breakeven.status import State, step
 from exporter.config import Config
-from exporter.intervals import Intervals
-from exporter.ledger.snapshot import Evaluation, Snapshot, UsageSeries
+from exporter.ledger.snapshot import BillLine, Evaluation, Snapshot, UsageSeries
 from exporter.ledger.store import Ledger, LedgerUnwritableError
-from exporter.pricer import Pricer
+from exporter.pricer import PROMPT, PricePendingError, Pricer
+from exporter.prices.book import PriceKey
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile import coverage
-from exporter.reconcile.accrual import fixed_increment, rent_increments
-from exporter.reconcile.build import Inputs, closed_through, meters, running_on, views
+from exporter.reconcile.build import Inputs, closed_through, meters, views
 from exporter.reconcile.evaluate import due, evaluate
 from exporter.reconcile.matching import by_workload
 from exporter.reconcile.report import Report
@@ -47,7 +46,9 @@ class Pipeline:
     states: dict[StateKey, State] = field(default_factory=dict)
     cards: Mapping[str, Card] = field(default_factory=dict)
     _behind: set[tuple[str, Path]] = field(default_factory=set)  # workloads whose backlog is not yet evaluated
+    _unpriced_yet: set[StateKey] = field(default_factory=set)  # not evaluated: a price is yet to be looked up
     _tried: set[tuple[str, Path]] = field(default_factory=set)
+    _billed: tuple[Sequence[BillLine], dict[str, int]] = field(default_factory=lambda: ((), {}))
     _last: tuple[tuple[int, int, int], Report] | None = None
 
     def __post_init__(self) -> None:
@@ -70,55 +71,84 @@ class Pipeline:
 
     def opening(self, runner: Runner, now: float) -> PublishState:
         """What is known before the first collection: the kept counters, and every collector not yet successful."""
-        return PublishState(None, self._counters(), runner.health({}), self._health(now))
+        return PublishState(None, self.counters(), runner.health({}), self._health(now))
 
-    def tick(self, runner: Runner, now: float) -> PublishState:
-        """One publish tick at `now` (epoch seconds): what is to be shown. Survives a ledger that cannot be written."""
+    def tick(self, runner: Runner, now: float, wait: float | None = PROMPT) -> PublishState:
+        """One publish tick at `now` (epoch seconds): what is to be shown. Survives a ledger that cannot be written; one
+        that cannot be read raises (see `exporter.publishing`). `wait`: seconds for prices, None until they are there.
+        """
         settled = runner.settled  # before the snapshot: what these delivered must be in it
-        try:
-            snapshot = self.ledger.snapshot()
-            self._choose_alternatives(snapshot, int(now))
-            self._accrue(snapshot, int(now))
-        except LedgerUnwritableError as error:
-            log.error("the ledger cannot be written, the page goes on from memory: %s", error)
-        shown = self._report(snapshot, settled, int(now))
+        snapshot = self.ledger.snapshot()
+        found = self._accrued(snapshot, int(now), wait)
+        inputs = replace(self._unpriced(snapshot), book=self.pricer.ensure(_price_keys(found), int(now), wait))
+        found = [replace(view, book=inputs.book) for view in found]
         return PublishState(
-            report=shown,
-            counters=self._counters(),
-            collectors=runner.health(_complete_through(snapshot)),
+            report=self._report(inputs, found, settled, int(now)),
+            counters=self.counters(),
+            collectors=runner.health(self._complete_through(snapshot, int(now))),
             exporter=self._health(now),
+        )
+
+    def degraded(self, last: PublishState, runner: Runner, now: float) -> PublishState:
+        """`last` again, because a tick failed: with the counters and the health of `now`, which need no disk."""
+        through = {health.name: health.complete_through for health in last.collectors}
+        return replace(
+            last,
+            counters=self.counters(),
+            collectors=runner.health({name: at for name, at in through.items() if at is not None}),
+            exporter=replace(last.exporter, page_at=now, ledger_writable=False),
         )
 
     def inputs(self, snapshot: Snapshot, now: int) -> Inputs:
         """The snapshot with config and prices; every price that the views will ask for is looked up first."""
-        bare = Inputs(snapshot, self.config, self.cards, self.pricer.book, self.automatic)
-        keys = {key for view in views(bare, now) for key in view.price_keys()}
-        return Inputs(snapshot, self.config, self.cards, self.pricer.ensure(keys, now), self.automatic)
+        bare = self._unpriced(snapshot)
+        return replace(bare, book=self.pricer.ensure(_price_keys(views(bare, now)), now))
 
-    def _counters(self) -> list[CounterValue]:
+    def counters(self) -> list[CounterValue]:
+        """The published counters, from memory."""
         return [CounterValue(f, labels, c.value, c.created) for (f, labels), c in self.ledger.counters().items()]
 
-    def _report(self, snapshot: Snapshot, settled: frozenset[str], now: int) -> Report:
+    def _unpriced(self, snapshot: Snapshot) -> Inputs:
+        return Inputs(snapshot, self.config, self.cards, self.pricer.book, self.automatic)
+
+    def _accrued(self, snapshot: Snapshot, now: int, wait: float | None) -> list[WorkloadView]:
+        """The views through `now`, after the counters have moved by what has passed. Built once for all of a tick."""
+        try:
+            self._choose_alternatives(snapshot, now, wait)
+            found = views(self._unpriced(snapshot), now)
+            accrue(self.ledger, self.config, self.cards, snapshot, found, now)
+        except LedgerUnwritableError as error:
+            log.error("the ledger cannot be written, the page goes on from memory: %s", error)
+            found = views(self._unpriced(snapshot), now)
+        return found
+
+    def _report(self, inputs: Inputs, found: Sequence[WorkloadView], settled: frozenset[str], now: int) -> Report:
         end = closed_through(now, self.settle)
-        inputs = self.inputs(snapshot, now)
-        made = self._evaluate(views(inputs, now), inputs, settled, now) if self.config.publish.decisions else 0
-        version = (snapshot.revision, end, len(inputs.book.rates))
+        made = self._evaluate(found, inputs, settled, now) if self.config.publish.decisions else 0
+        version = (inputs.snapshot.revision, end, len(inputs.book.rates))
         if self._last is None or self._last[0] != version or made:
-            self._last = (version, report(inputs, views(inputs, end), self._shown_states(), now, end))
+            self._last = (version, report(inputs, found, self._shown_states(), now, end))
         return self._last[1]
 
     def _shown_states(self) -> dict[StateKey, State]:
-        """The states; a workload whose backlog is not yet evaluated has none that could be shown."""
+        """The states; a workload whose backlog is not yet evaluated has none that could be shown, nor has one that was
+        never evaluated because its prices are yet to be looked up."""
+        shown = {key: State(reason="catching_up") for key in self._unpriced_yet} | self.states
         return {
             key: replace(state, reason="catching_up") if key[:2] in self._behind else state
-            for key, state in self.states.items()
+            for key, state in shown.items()
         }
 
     def _evaluate(self, found: Sequence[WorkloadView], inputs: Inputs, settled: frozenset[str], now: int) -> int:
         fresh: list[Evaluation] = []
         self._behind.clear()
+        self._unpriced_yet.clear()
         for view in found:
-            if view.alternatives and view.first is not None and view.series:
+            if not view.alternatives or view.first is None or not view.series:
+                continue
+            if inputs.book.missing(view.price_keys()):  # not looked up is not the same as without a price: that waits
+                self._unpriced_yet.add((view.name, view.path, view.alternatives[0].label))
+            else:
                 fresh += self._evaluations(view, inputs, settled, now, EVALUATIONS_PER_TICK - len(fresh))
         if fresh:
             try:
@@ -146,49 +176,11 @@ class Pipeline:
             self._behind.add((view.name, view.path))
         return made
 
-    def _accrue(self, snapshot: Snapshot, now: int) -> None:
-        """Move the cost counters by the rent that has passed since the last tick."""
-        held: dict[str, list[Reservation]] = {}
-        for reservation in running_on(snapshot.reservations, self.cards, now):
-            held.setdefault(reservation.card, []).append(reservation)
-        groups = self._groups(snapshot)
-        for key, card in self.cards.items():
-            rate = self.config.usd_per_unit(card.currency)
-            if rate is None or key not in held:
-                continue
-            sources = coverage.sources_of(groups.get((card.workload, "self_hosted"), ()))
-            through = now
-            if card.while_running:
-                through = coverage.complete_through(sources, snapshot.streams) or 0
-            up = coverage.up(sources, snapshot.streams)
-            self._accrue_card(key, card, held[key], up, through, now, rate)
-        if self.config.publish.accrue_fixed_costs:
-            self._accrue_fixed({card.workload for key, card in self.cards.items() if key in held}, now)
-
     def _groups(self, snapshot: Snapshot) -> dict[tuple[str, Path], list[UsageSeries]]:
         """The metered usage of each workload and path."""
         return by_workload(meters(snapshot, self.config), self.config.workloads)
 
-    def _accrue_card(
-        self, key: str, card: Card, held: Sequence[Reservation], up: Intervals, through: int, now: int, rate: Decimal
-    ) -> None:
-        since = self.ledger.accrued_through(f"card:{key}")
-        if since is not None and through <= since:
-            return
-        increment = rent_increments(card.workload, held, card, up, through if since is None else since, through, rate)
-        self.ledger.accrue(f"card:{key}", through, now, [increment])
-
-    def _accrue_fixed(self, workloads: set[str], now: int) -> None:
-        for workload in self.config.workloads:
-            monthly = sum(workload.fixed_usd_per_month.values(), Decimal(0))
-            if not monthly or workload.name not in workloads:
-                continue
-            since = self.ledger.accrued_through(f"fixed:{workload.name}")
-            if since is None or now > since:
-                increment = fixed_increment(workload.name, monthly, now if since is None else since, now)
-                self.ledger.accrue(f"fixed:{workload.name}", now, now, [increment])
-
-    def _choose_alternatives(self, snapshot: Snapshot, now: int) -> None:
+    def _choose_alternatives(self, snapshot: Snapshot, now: int, wait: float | None) -> None:
         """Give every self-hosted workload without a configured alternative the cheapest host of its model, for good."""
         configured = {workload.name for workload in self.config.workloads if workload.alternatives}
         for (name, path), series in self._groups(snapshot).items():
@@ -200,7 +192,11 @@ class Pipeline:
                 if not sum(mix.values()):
                     continue  # chosen on the real token mix, so not before there is one
                 model, providers = series[0].key.model, self.config.prices.auto_alternatives
-                choice = self.ledger.primary(name, path, self.pricer.cheapest_host(model, providers, mix, now))
+                try:
+                    cheapest = self.pricer.cheapest_host(model, providers, mix, now, wait)
+                except PricePendingError:
+                    continue  # kept for good, so not chosen among some of the hosts
+                choice = self.ledger.primary(name, path, cheapest)
             self._tried.add((name, path))
             if choice is not None:
                 self.automatic[name, path] = choice
@@ -218,11 +214,30 @@ class Pipeline:
             price_book_at=self.pricer.catalogue_at,
         )
 
+    def _complete_through(self, snapshot: Snapshot, now: int) -> dict[str, int]:
+        """By collector: the instant through which it vouches for its data. Sources of usage: all streams that are still
+        asked have delivered; rate cards: accrued; bills: the newest usage delivered ends, at most now."""
+        found: dict[str, int] = {}
+        for (collector, _), stream in snapshot.streams.items():
+            if stream.retired_at is None and stream.observed.end is not None:
+                found[collector] = min(stream.observed.end, found.get(collector, stream.observed.end))
+        for reservation in snapshot.reservations:
+            if card := self.cards.get(reservation.card):
+                found[card.collector] = max(reservation.window.end, found.get(card.collector, 0))
+        if snapshot.bill is not self._billed[0]:
+            self._billed = (snapshot.bill, _billed_through(snapshot.bill))
+        return found | {collector: min(end, now) for collector, end in self._billed[1].items()}
 
-def _complete_through(snapshot: Snapshot) -> dict[str, int]:
-    """By collector: the instant through which all its streams that are still asked have delivered."""
-    found: dict[str, int] = {}
-    for (collector, _), stream in snapshot.streams.items():
-        if stream.retired_at is None and stream.observed.end is not None:
-            found[collector] = min(stream.observed.end, found.get(collector, stream.observed.end))
-    return found
+
+def _price_keys(found: Sequence[WorkloadView]) -> set[PriceKey]:
+    """Every price that the views may ask for."""
+    return {key for view in found for key in view.price_keys()}
+
+
+def _billed_through(bill: Sequence[BillLine]) -> dict[str, int]:
+    """By collector: the end of the newest charge period of usage. A purchase or a tax is for a time yet to come."""
+    ends: dict[str, int] = {}
+    for line in bill:
+        if line.charge.category == "Usage":
+            ends[line.collector] = max(line.charge.window.end, ends.get(line.collector, 0))
+    return ends

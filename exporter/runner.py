@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from time import monotonic, sleep
 from typing import Any
 
 from collectors import Collector, Context, build
@@ -13,10 +14,15 @@ from exporter.ledger.snapshot import Increment
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import Pricer
 from exporter.reconcile.accrual import price_keys, rejected_increments, restatement, usage_increments
+from exporter.reconcile.bill_match import scope_of
 from exporter.reconcile.build import check_collectors
+from exporter.reconcile.evaluate import PATIENCE
 from exporter.reconcile.report import CollectorHealth
 
 log = logging.getLogger("exporter.collectors")
+
+OVERDUE = 60
+"""Seconds that any run may take before it counts as failing; with a longer interval, twice the interval."""
 
 
 @dataclass(slots=True)
@@ -26,11 +32,12 @@ class Running:
     settings: Any
     collector: Collector
     runs: int = 0
+    began: float | None = None  # while a run is under way
     success: bool = False
     duration_seconds: float = 0.0
     last_success: float | None = None
     failures: dict[str, str] = field(default_factory=dict)
-    parts: set[str] = field(default_factory=set)
+    parts: set[str] = field(default_factory=set)  # all that have delivered, in this run or before
     rejected: dict[str, int] = field(default_factory=dict)
     last_error: str = ""
     last_error_at: float | None = None
@@ -57,37 +64,67 @@ class Runner:
             clock,
         )
         self._fx = {"USD": Decimal(1), **{code.upper(): rate for code, rate in config.fx.items()}}
-        self._checks = check_collectors(config)
+        self._checks, self._in_scope = check_collectors(config), scope_of(config)
+        self._started, self._closing = clock(), False
         self.running = {settings.name: Running(settings, build(settings, context)) for settings in config.collectors}
 
+    def stop(self, seconds: float) -> list[str]:
+        """Wait for the runs under way, at most `seconds` of real time; the collectors that still run. What they do from
+        now on fails quietly: after it the ledger may be closed."""
+        self._closing = True
+        deadline = monotonic() + seconds
+        while (still := [name for name, one in self.running.items() if one.began is not None]) and (
+            monotonic() < deadline
+        ):
+            sleep(0.02)
+        return still
+
     def close(self) -> None:
+        """Release what the collectors hold, but for one that hangs: closing it could hang too."""
+        self._closing = True
         for running in self.running.values():
-            running.collector.close()
+            if running.began is None:
+                running.collector.close()
 
     @property
     def settled(self) -> frozenset[str]:
-        """The collectors that had their chance since this process started. Ask before the snapshot that it is about."""
-        return frozenset(name for name, running in self.running.items() if running.runs)
+        """The collectors that had their chance since this process started: one run, or PATIENCE seconds if the first
+        does not end. Ask before the snapshot that it is about."""
+        patient = self._clock() - self._started < PATIENCE
+        return frozenset(name for name, running in self.running.items() if running.runs or not patient)
 
     def collect(self, name: str) -> bool:
         """Run one collector once; True if every part succeeded. Never raises: a failure is this collector's alone."""
         running = self.running[name]
-        now = self._clock()
-        failures: dict[str, str] = {}
-        parts: set[str] = set()
+        if self._closing:
+            return False
+        running.began = self._clock()
         try:
-            for outcome in running.collector.collect(int(now), self._ledger.cursors(name)):
+            return self._collect(name, running, running.began)
+        finally:
+            running.began = None
+
+    def _collect(self, name: str, running: Running, now: float) -> bool:
+        failures: dict[str, str] = {}
+        delivered = running.parts
+        try:
+            cursors = self._ledger.cursors(name)
+            delivered = _still_asked(cursors, running.collector)
+            for outcome in running.collector.collect(int(now), cursors):
                 if isinstance(outcome, Failure):
                     failures[outcome.part] = outcome.reason
                 else:
                     self._commit(name, running, outcome, int(now))
-                    parts.add(outcome.part)
+                    (delivered.discard if outcome.cursor == "" else delivered.add)(outcome.part)
         except LedgerUnwritableError as error:
             failures[""] = f"the ledger cannot be written: {error}; nothing is lost, it is read again later"
         except Exception as error:  # isolation: whatever one source does, the others go on
-            log.exception("collector %s failed", name)
+            if not self._closing:
+                log.exception("collector %s failed", name)
             failures[""] = f"{type(error).__name__}: {error}"
-        self._note(name, running, failures, parts | set(failures), self._clock() - now, now)
+        running.parts = delivered
+        if not self._closing:  # else the ledger may be closed: not this collector's failure
+            self._note(name, running, failures, self._clock() - now, now)
         return not failures
 
     def health(self, complete_through: Mapping[str, int]) -> tuple[CollectorHealth, ...]:
@@ -98,7 +135,7 @@ class Runner:
         increments = tuple(self._increments(name, running, batch, now))
 
         def restated(old: Any, new: Any) -> Iterator[Increment]:
-            return restatement(name, old, new, self._fx)
+            return restatement(name, old, new, self._fx, self._in_scope)
 
         self._ledger.commit(name, batch, now, increments, restated if _restates(batch) else None)
         for reason, count in batch.rejected.items():
@@ -113,9 +150,7 @@ class Runner:
             late_after = running.collector.late_after
             yield from usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
 
-    def _note(
-        self, name: str, running: Running, failures: dict[str, str], parts: set[str], seconds: float, now: float
-    ) -> None:
+    def _note(self, name: str, running: Running, failures: dict[str, str], seconds: float, now: float) -> None:
         for part, reason in failures.items():
             if running.failures.get(part) != reason:
                 log.warning("%s%s: %s", name, f" ({part})" if part else "", reason)
@@ -123,7 +158,7 @@ class Runner:
             log.info("%s: all parts are read again", name)
         running.runs += 1
         running.success, running.duration_seconds = not failures, seconds
-        running.failures, running.parts = failures, parts
+        running.failures = failures
         if failures:
             part, reason = next(iter(failures.items()))
             running.last_error, running.last_error_at = f"{part}: {reason}" if part else reason, now
@@ -131,20 +166,34 @@ class Runner:
             running.last_success = now
 
     def _health(self, name: str, running: Running, complete_through: Mapping[str, int]) -> CollectorHealth:
-        failed = len(running.failures)
+        now = self._clock()
+        overdue = _overdue(running, now)
         return CollectorHealth(
             name=name,
             kind=running.settings.kind,
-            success=running.success,
+            success=running.success and not overdue,
             interval=running.settings.interval,
             duration_seconds=running.duration_seconds,
             last_success=running.last_success,
             complete_through=complete_through.get(name),
-            parts={"ok": len(running.parts) - failed, "failed": failed},
+            parts={"ok": len(running.parts - set(running.failures)), "failed": len(running.failures)},
             rejected=dict(running.rejected),
-            last_error=running.last_error,
-            last_error_at=running.last_error_at,
+            last_error=overdue or running.last_error,
+            last_error_at=now if overdue else running.last_error_at,
         )
+
+
+def _overdue(running: Running, now: float) -> str:
+    """What is wrong with a run that is under way for too long; empty if nothing is."""
+    began = running.began
+    if began is None or now - began <= max(2 * running.settings.interval, OVERDUE):
+        return ""
+    return f"running for {now - began:.0f} s, longer than its interval"
+
+
+def _still_asked(cursors: Mapping[str, str], collector: Collector) -> set[str]:
+    """The parts that have delivered. The position of a stream that left the configuration stays in the ledger."""
+    return set(cursors) if collector.streams is None else set(cursors) & collector.streams
 
 
 def _restates(batch: Batch) -> bool:

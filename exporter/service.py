@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from collectors import Context
 from exporter.config import Config
+from exporter.ledger.files import LedgerUnusableError
+from exporter.ledger.schema import NewerLedgerError
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pipeline import Pipeline
-from exporter.pricer import Pricer
+from exporter.pricer import PROMPT, Pricer
 from exporter.publish.page import Page, render
 from exporter.publish.pauses import keep_pauses_short
 from exporter.publish.process import process_samples
@@ -26,11 +29,15 @@ from exporter.publish.samples import samples
 from exporter.publish.state import PublishState
 from exporter.publish.web import App, Publication
 from exporter.publish.web import config as web_config
+from exporter.publishing import Publisher
 from exporter.runner import Runner
 
 log = logging.getLogger("exporter.service")
 
 COMPACT_EVERY = 3600
+STOP_WITHIN = 5
+"""Seconds that a collector's run gets to end at shutdown: less than the grace period of any orchestrator."""
+
 COLLECT_GARBAGE_EVERY = 600  # see exporter.publish.pauses
 
 
@@ -58,12 +65,15 @@ class Exporter:
     def __init__(self, config: Config, clock: Callable[[], float] = REAL, pricer: Pricer | None = None) -> None:
         self.clock = clock
         self.config = config
-        self.ledger = Ledger(config.storage.path, int(clock()), config.storage.retain_fine, config.storage.retain)
+        self.ledger = _open(config, int(clock()))
         try:
             self.pricer = pricer or Pricer(config.prices.overrides)
             self.pipeline = Pipeline(config, self.ledger, self.pricer, clock())
             self.runner = Runner(config, self.ledger, self.pricer, self._context(), self.pipeline.automatic, clock)
             self._retire()
+        except LedgerUnwritableError as error:
+            self.ledger.close()
+            raise LedgerUnusableError.of(config.storage.path, error) from error
         except BaseException:
             self.ledger.close()
             raise
@@ -75,8 +85,13 @@ class Exporter:
         self.runner.close()
         self.ledger.close()
 
-    def tick(self) -> PublishState:
-        return self.pipeline.tick(self.runner, self.clock())
+    def tick(self, wait: float | None = PROMPT) -> PublishState:
+        """What is to be shown now. `wait`: seconds for prices that are not looked up yet, None until they are there."""
+        return self.pipeline.tick(self.runner, self.clock(), wait)
+
+    def degraded(self, last: PublishState) -> PublishState:
+        """What can be shown when a tick fails: the last report, with the counters and the health of now."""
+        return self.pipeline.degraded(last, self.runner, self.clock())
 
     def page(self, state: PublishState) -> Page:
         families = [*samples(state, self.config.publish.max_workloads), *process_samples()]
@@ -107,13 +122,15 @@ def once(config: Config, clock: Callable[[], float] = REAL) -> str:
     with Exporter(config, clock) as exporter:
         for name in exporter.runner.running:
             exporter.runner.collect(name)
-        return exporter.page(exporter.tick()).text.decode()
+        return exporter.page(exporter.tick(wait=None)).text.decode()
 
 
-def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[str], None] | None = None) -> None:
+def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[str], None] | None = None) -> list[str]:
     """Run until SIGTERM or SIGINT, serving on `listen` (`host:port`, `:port`). `started` is told the URL once bound.
 
-    Raises OSError if the address cannot be bound, LedgerBusyError if another exporter has the ledger.
+    The ledger is closed when it returns the names of the collectors that hang all the same: their threads would keep
+    the process from ending by itself. Raises OSError if the address cannot be bound, LedgerError if the ledger cannot
+    be used.
     """
     keep_pauses_short()
     bound = bind(listen)
@@ -121,13 +138,29 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
     with bound, Exporter(config, clock) as exporter:
         server = uvicorn.Server(web_config(App(publication), fd=bound.fileno()))
         stop_on_signals(server)
-        scheduler = _schedule(exporter, publication, clock)
+        publisher = _opened(exporter, publication)
+        scheduler = _schedule(exporter, publisher, clock)
         if started is not None:
             started(url_of(bound))
         try:
             server.run()
         finally:
-            scheduler.shutdown(wait=True)
+            publisher.stop()
+            scheduler.shutdown(wait=False)
+            hanging = exporter.runner.stop(STOP_WITHIN)
+    for name in hanging:
+        log.warning("%s is still running: stopped without it, it goes on from its last commit at the next start", name)
+    return hanging
+
+
+def _open(config: Config, now: int) -> Ledger:
+    path = config.storage.path
+    try:
+        return Ledger(path, now, config.storage.retain_fine, config.storage.retain)
+    except NewerLedgerError as error:
+        raise LedgerUnusableError(f"{path}: {error}") from error
+    except sqlite3.Error as error:
+        raise LedgerUnusableError.of(path, error) from error
 
 
 def stop_on_signals(server: uvicorn.Server) -> None:
@@ -159,20 +192,19 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _schedule(exporter: Exporter, publication: Publication, clock: Clock) -> BackgroundScheduler:
+def _opened(exporter: Exporter, publication: Publication) -> Publisher:
+    """The first page does not wait for a source or a price: it says that nothing has been collected yet."""
+    opening = exporter.pipeline.opening(exporter.runner, exporter.clock())
+    publication.publish(exporter.page(opening), opening)
+    return Publisher(exporter.tick, exporter.page, exporter.degraded, publication)
+
+
+def _schedule(exporter: Exporter, publish: Publisher, clock: Clock) -> BackgroundScheduler:
     """Every collector at its interval, at once first; the publish tick; compaction. Rate cards run before the rest."""
     executors = {"default": ThreadPoolExecutor(16), "tick": ThreadPoolExecutor(1)}
     defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     scheduler = BackgroundScheduler(executors=executors, job_defaults=defaults, timezone=UTC)
     now = datetime.now(UTC)
-
-    def publish() -> None:
-        state = exporter.tick()
-        publication.publish(exporter.page(state), state)
-
-    # The first page does not wait for a source or a price: it says that nothing has been collected yet.
-    opening = exporter.pipeline.opening(exporter.runner, clock())
-    publication.publish(exporter.page(opening), opening)
 
     for name, running in exporter.runner.running.items():
         if running.settings.kind == "rate_card":

@@ -5,8 +5,19 @@ in one file or several, over the old names or under new ones. The rule, with fil
 modification time to the oldest (equal times: from the last path to the first):
 
 - a file that repeats at least half of the lines of newer files (or of which newer files repeat half) is an older
-  delivery of the same, and is left out; lines are compared by what they bill, not by what it costs;
+  delivery of the same, and is left out;
 - a file that does not is a further piece of the newest delivery, and is added.
+
+Two lines are the same if they are for the same charge period and either
+
+- for the same resource, SKU, service, region, account and categories, whatever it costs (a restated amount); or
+- for the same resource (a line without one: the same account), charge and service category, quantity and costs,
+  whatever it is called (a new SKU id or service name).
+
+The costs are part of the second because one resource has several lines in an hour (an instance, its disk, its
+traffic), and a bill split over files may have each in a file of its own: without them such pieces would look like
+deliveries of the same, and the bill would be short. So a delivery in which most lines have both a new name and a new
+amount is added while the old file is still there: remove the old file.
 
 So a bill that is delivered twice counts once, a restated one replaces, and one that is split over files is whole. A
 part that no file carries any more is cleared. What files alone cannot tell: a text file cut exactly at the end of a
@@ -70,13 +81,17 @@ class Piece:
     start: int = 1 << 62
     end: int = -(1 << 62)
     lines: LineSample = field(default_factory=LineSample)
+    amounts: LineSample = field(default_factory=LineSample)
     digest: str = ""
 
-    def add(self, span: Window, key: int) -> None:
+    def add(self, span: Window, key: int, amounts: int | None) -> None:
+        """One more line; the keys are those of `focus_rows.Row`."""
         self.rows += 1
         self.start = min(self.start, span.start)
         self.end = max(self.end, span.end)
         self.lines.add(key)
+        if amounts is not None:
+            self.amounts.add(amounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +160,13 @@ def deliveries(files: Iterable[BillFile]) -> dict[str, Delivery]:
 
 def _delivery(part: str, newest_first: Sequence[BillFile]) -> Delivery:
     chosen: list[BillFile] = []
-    seen = LineSample()
+    lines, amounts = LineSample(), LineSample()
     for file in newest_first:
-        lines = file.pieces[part].lines
-        if not lines.repeats(seen):
+        piece = file.pieces[part]
+        if not (piece.lines.repeats(lines) or piece.amounts.repeats(amounts)):
             chosen.append(file)
-            seen.merge(lines)
+            lines.merge(piece.lines)
+            amounts.merge(piece.amounts)
     pieces = [file.pieces[part] for file in chosen]
     content = "\n".join([FORMAT, *sorted(piece.digest for piece in pieces)])
     in_force = InForce(

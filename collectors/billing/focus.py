@@ -182,7 +182,7 @@ def _survey_rows(path: Path, pieces: dict[str, Piece]) -> None:
         if piece is None:
             piece = pieces[row.part] = Piece()
             hashes[row.part] = blake2b(digest_size=16)
-        piece.add(row.span, row.key)
+        piece.add(row.span, row.key, row.amounts)
         hashes[row.part].update(row.content.encode() + b"\x1e")
     for part, piece in pieces.items():
         piece.digest = hashes[part].hexdigest()

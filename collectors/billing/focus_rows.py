@@ -39,13 +39,15 @@ class ForeignFileError(BillFileError):
 
 class Row(NamedTuple):
     """One bill line. `part` is `<billing account>/<start of the billing period>`; `span` covers the billing and the
-    charge period; `key` is the same for the same line in another delivery, whatever it costs there; `content` is all
-    that was read; `flags` are the reasons why the line is doubtful."""
+    charge period; `key` is the same for the same line in another delivery, whatever it costs there; `amounts` is the
+    same where it is named otherwise but costs the same (None: it costs nothing, so that tells nothing); `content` is
+    all that was read; `flags` are the reasons why the line is doubtful."""
 
     part: str
     charge: Charge
     span: Window
     key: int
+    amounts: int | None
     content: str
     flags: tuple[str, ...]
 
@@ -188,9 +190,8 @@ class RowParser:
             flags.append("bad_charge_period")
         if not readable:
             flags.append("bad_tags")
-        return Row(
-            self._part(c.BillingAccountId, billing.start), charge, span, _key(c, charge), "\x1f".join(c), tuple(flags)
-        )
+        part, content = self._part(c.BillingAccountId, billing.start), "\x1f".join(c)
+        return Row(part, charge, span, _key(c, charge), _amounts(c, charge), content, tuple(flags))
 
     def _times(self, c: _Cells) -> tuple[Window | None, Window]:
         """The charge period, None if it cannot be read, and the billing period. Without a billing period the line
@@ -272,5 +273,20 @@ def _key(c: _Cells, charge: Charge) -> int:
     """What identifies a line across deliveries: no amounts, and nothing that is filled in later (invoice, tags)."""
     what = (c.ResourceId, c.AllocatedResourceId, c.SkuId, c.SkuPriceId, c.ServiceName, charge.region, charge.account)
     how = (c.ChargeCategory, c.ChargeClass, c.PricingCategory, c.CommitmentDiscountId, c.CommitmentDiscountStatus)
-    text = "\x1f".join((str(charge.window.start), str(charge.window.end), *what, *how))
-    return zlib.crc32(text.encode())
+    return _hashed(charge, *what, *how)
+
+
+def _amounts(c: _Cells, charge: Charge) -> int | None:
+    """What a line bills, whatever it is called: its resource (without one: its account), period, categories, quantity
+    and costs. No SKU, service or region: those are the names that a provider changes."""
+    if not (charge.billed_cost or charge.effective_cost or charge.list_cost):
+        return None
+    whose = c.ResourceId or c.AllocatedResourceId or charge.account
+    how = (c.ChargeCategory, c.ChargeClass, c.ServiceCategory, c.CommitmentDiscountId)
+    # As numbers: 1.50 is 1.5.
+    numbers = (charge.quantity, charge.billed_cost, charge.effective_cost, charge.list_cost)
+    return _hashed(charge, whose, *how, *("" if number is None else str(number.normalize()) for number in numbers))
+
+
+def _hashed(charge: Charge, *texts: str) -> int:
+    return zlib.crc32("\x1f".join((str(charge.window.start), str(charge.window.end), *texts)).encode())

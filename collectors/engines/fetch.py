@@ -22,9 +22,9 @@ from urllib3.util import make_headers
 from urllib3.util.ssl_ import create_urllib3_context
 
 from collectors.engines.page import PageError, check
+from collectors.settings import sounds_secret
 
 _CHUNK = 1 << 16
-_SECRET_WORDS = ("token", "key", "secret", "passw", "auth", "sig")
 _EXPECTED = (
     "expected a URL like 'http://127.0.0.1:8000/metrics' ('/', '@', '#' and blanks in a password percent-encoded)"
 )
@@ -66,8 +66,8 @@ class Target:
 def _without_secrets(url: SplitResult) -> SplitResult:
     """The values of query parameters that sound like credentials are starred."""
     pairs = [
-        (key, "***" if any(word in key.lower() for word in _SECRET_WORDS) else value)
-        for key, value in parse_qsl(url.query, keep_blank_values=True)
+        (key, "***" if sounds_secret(key + value[: value.rfind("=") + 1]) else value)
+        for key, value in parse_qsl(url.query, keep_blank_values=True)  # `a=1;sig=x` is one pair
     ]
     return url._replace(query=urlencode(pairs, safe="*[]/:"))
 

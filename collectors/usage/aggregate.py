@@ -18,9 +18,9 @@ from collectors.records import CORE_TOKEN_TYPES, SLOT, Labels, Path, Usage
 from collectors.slots import slot_of
 from collectors.usage import formats
 from collectors.usage.detect import Format
-from collectors.usage.duplicates import Seen
-from collectors.usage.llmcost import FastLine, FastLineWithId
+from collectors.usage.duplicates import Met, Seen
 from collectors.usage.records import COUNT_LIMIT, LATEST, Record, Reject, labels_of
+from collectors.usage.vocabulary import KnownLabels, Vocabulary
 
 MAX_LABEL_SETS = 2000  # in one commit; records of further sets are counted without labels
 MAX_PROBLEMS = 5
@@ -45,11 +45,12 @@ class Job(Struct, frozen=True):
     labels: dict[str, str] = {}
     band_edges: tuple[int, ...] = ()
     horizon: int | None = None
-    shard: tuple[int, int] = (0, 1)
 
 
 class Result(Struct):
     """What the lines since the last result gave. `problems` are (line number, reason) of the first rejected lines.
+
+    `met` are the request ids added, one piece for each process that read, in order.
 
     Of a stretch that a child process read itself: `lines` is how many there were, from which the problems are numbered;
     `moved`: the file was not the expected one, or shorter."""
@@ -57,12 +58,12 @@ class Result(Struct):
     usage: list[Usage]
     rejected: dict[str, int]
     problems: list[tuple[int, str]]
-    ids: tuple[bytes, bytes] | None = None
+    met: list[Met] = []
     lines: int = 0
     moved: bool = False
 
 
-FastKey = tuple[str | None, str, str | None, str | None, bytes, int, bool]
+FastKey = tuple[str | None, str, str | None, str | None, KnownLabels | bytes | None, int, int]
 Series = tuple[str, str, str, int, bool, Labels]
 """Model, service tier, region, band, whether the band is known, labels."""
 
@@ -73,8 +74,7 @@ class LineReader:
     def __init__(self, job: Job, seen: Seen | None = None) -> None:
         self._job = job
         self._seen = seen
-        self._counts_all = job.shard[0] == 0  # the first shard reports rejected lines; the others only skip them
-        self._fast = msgspec.json.Decoder(FastLine if seen is None else FastLineWithId)
+        self._fast = Vocabulary(with_id=seen is not None)
         self._clear()
 
     def _clear(self) -> None:
@@ -83,15 +83,15 @@ class LineReader:
         self._rejected: Counter[str] = Counter()
         self._problems: list[tuple[int, str]] = []
 
-    def read(self, block: bytes, first_line: int) -> None:
+    def read(self, block: bytes, first_line: int, newlines: int) -> None:
         """Count the lines of `block`; `first_line` is the number of its first one."""
         if "llmcost" in (self._job.declared, self._job.detected):
             try:
-                rows = self._fast.decode_lines(block)
+                rows = self._fast.rows(block)
             except msgspec.DecodeError:
                 rows = None
             # Fewer objects than lines: one may be torn over two lines, which only the reader by line can tell.
-            if rows is not None and len(rows) >= block.count(b"\n"):
+            if rows is not None and len(rows) >= newlines:
                 self._add_fast(rows, first_line)
                 return
         for number, line in enumerate(block.split(b"\n"), first_line):
@@ -102,7 +102,7 @@ class LineReader:
         if "llmcost" in (self._job.declared, self._job.detected):
             try:
                 # A line may hold several objects: two writers, one newline missing.
-                self._add_fast(self._fast.decode_lines(line), number)
+                self._add_fast(self._fast.rows(line), number)
                 return
             except msgspec.DecodeError:
                 pass
@@ -112,14 +112,14 @@ class LineReader:
             self._reject(error.reason, number)
 
     def _reject(self, reason: str, number: int) -> None:
-        if self._counts_all:
-            self._rejected[reason] += 1
-            if len(self._problems) < MAX_PROBLEMS:
-                self._problems.append((number, reason))
+        self._rejected[reason] += 1
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems.append((number, reason))
 
-    def _add_fast(self, rows: list[FastLine], first_line: int) -> None:
+    def _add_fast(self, rows: list[Any], first_line: int) -> None:
         """The hot loop: as few operations per row as possible. Rows are mostly in time order, so the slot of the row
-        before is tried first; labels stay raw text until the commit; a token type that no row names stays `False`."""
+        before is tried first; labels are told apart, not read, until the commit; a token type that no row names stays
+        `False`."""
         edges = self._job.band_edges
         lowest = edges[0] if edges else COUNT_LIMIT * len(CORE_TOKEN_TYPES)
         start = end = _NEVER
@@ -136,7 +136,7 @@ class LineReader:
                 start = datetime.fromtimestamp(slot, UTC)
                 end = start + _SLOT
                 groups = self._slots.setdefault(slot, {})
-            if repeats is not None and repeats(row.id, slot):  # type: ignore[attr-defined]  # has an id where compared
+            if repeats is not None and repeats(row.id, slot):
                 continue
             tokens = row.tokens
             requests = row.requests
@@ -148,7 +148,7 @@ class LineReader:
             if (written_1h := tokens.cache_write_1h) is not False:
                 prompt += written_1h
             band = edges[bisect_left(edges, prompt) - 1] if prompt > lowest and requests <= 1 else 0
-            key = row.provider, row.model, row.service_tier, row.region, bytes(row.labels), band, requests <= 1
+            key = row.provider, row.model, row.service_tier, row.region, row.labels, band, requests
             try:
                 sums = groups[key]
             except KeyError:
@@ -161,9 +161,9 @@ class LineReader:
                 sums[3] += written
             if written_1h is not False:
                 sums[4] += written_1h
-            sums[5] += requests
+            sums[5] += 1
 
-    def _slot(self, at: datetime | float | None, first_line: int, rows: list[FastLine], row: FastLine) -> int | None:
+    def _slot(self, at: datetime | float | None, first_line: int, rows: list[Any], row: Any) -> int | None:
         """The slot of a row, which ids are compared from then on; None if the row is rejected."""
         try:
             slot = self._slot_of(at)
@@ -216,21 +216,22 @@ class LineReader:
         for slot, groups in self._slots.items():
             for key, sums in groups.items():
                 self._canonical(slot, key, sums)
-        ids = None
+        met = []
         if self._seen is not None:
             fresh, counted = self._seen.take()
-            ids = fresh.keys.tobytes(), fresh.times.tobytes()
+            met.append(fresh)
             self._rejected.update(counted)
-        result = Result(list(self._usage()), dict(self._rejected), self._problems, ids)
+        result = Result(list(self._usage()), dict(self._rejected), self._problems, met)
         self._clear()
         return result
 
     def _canonical(self, slot: int, key: FastKey, sums: list[int]) -> None:
-        provider, model, tier, region, raw, band, known = key
+        provider, model, tier, region, labels, band, requests = key
         tokens = {"input": sums[0], "output": sums[1]}
         tokens |= {name: n for name, n in zip(_OPTIONAL, sums[2:5], strict=True) if n is not False}
-        series = (model, tier or "default", region or "", band, known, raw_labels(raw))
-        self._sum(slot, provider or self._job.provider, series, sums[5], tokens)
+        own = raw_labels(labels) if isinstance(labels, bytes) else labels.labels() if labels else ()
+        series = (model, tier or "default", region or "", band, requests <= 1, own)
+        self._sum(slot, provider or self._job.provider, series, requests * sums[5], tokens)
 
     def _usage(self) -> Iterator[Usage]:
         common = self._job.labels

@@ -4,10 +4,10 @@ A backlog is read by several of these, so that it uses all cores, does not hold 
 its own memory limit. They run the same reader as a tail does. Positions stay with the
 parent, so a child that dies loses nothing.
 
-A frame is its kind, a number and a length (`FRAME`), then that many bytes: `M` memory limit (number: bytes), `J` job
-(JSON), `I` request ids to know (msgpack), `B` block of lines (number: of its first line), `R`
-stretch of a plain file (msgpack: path, device and inode, start, end), `F` flush: answer with the
-result so far, as a length (`LENGTH`) and msgpack.
+A frame is its kind, two numbers and a length (`FRAME`), then that many bytes: `M` memory limit (bytes), `J` job (JSON),
+`I` request ids to know and to go on from (msgpack; without it those of each result are forgotten after it), `B` block
+of lines (number of its first line, of newlines), `R` stretch of a plain file (msgpack: path, device and inode, start,
+end), `F` flush: answer with the result so far, as a length (`LENGTH`) and msgpack.
 """
 
 import struct
@@ -21,7 +21,7 @@ from collectors.usage.duplicates import Ids, Seen
 from collectors.usage.files import LogFile
 from collectors.usage.positions import Position
 
-FRAME = struct.Struct("<cQQ")
+FRAME = struct.Struct("<cQQQ")
 LENGTH = struct.Struct("<Q")
 
 
@@ -35,24 +35,29 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     seen: Seen | None = None
     reader: LineReader | None = None
     stretch = Stretch()
+    goes_on = False
     while header := source.read(FRAME.size):
-        kind, number, length = FRAME.unpack(header)
+        kind, number, newlines, length = FRAME.unpack(header)
         payload = source.read(length)
         if kind == b"B" and reader is not None:
-            reader.read(payload, number)
+            reader.read(payload, number, newlines)
         elif kind == b"F" and reader is not None:
             answer = msgspec.msgpack.encode(stretch.add_to(reader.result()))
             sink.write(LENGTH.pack(len(answer)) + answer)
             sink.flush()
+            if seen is not None and not goes_on:
+                seen.clear()
         elif kind == b"R" and reader is not None:
             stretch.read(reader, *msgspec.msgpack.decode(payload, type=tuple[str, tuple[int, int], int, int]))
         elif kind == b"J":
             job = msgspec.json.decode(payload, type=Job)
-            seen = Seen(job.horizon, job.shard) if job.horizon is not None else None
+            seen = Seen(job.horizon) if job.horizon is not None else None
             reader = LineReader(job, seen)
+            goes_on = False
         elif kind == b"I" and job is not None and seen is not None:
             keys, times = msgspec.msgpack.decode(payload, type=tuple[bytes, bytes])
             seen.learn(Ids.of(keys, times), job.now)
+            goes_on = True
         elif kind == b"M":
             limit_memory(number)
 
@@ -72,7 +77,7 @@ class Stretch:
             with LogFile(path) as file:
                 if file.stat[:2] == inode:
                     for block in file.blocks(Position(start), end):
-                        reader.read(block.data, self._lines + block.first_line)
+                        reader.read(block.data, self._lines + block.first_line, block.newlines)
                         reached, lines = block.end.offset, block.end.lines
                         self._too_long += block.too_long
                     self._lines += lines

@@ -3,11 +3,15 @@
 import binascii
 from array import array
 from binascii import crc32
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
+from msgspec import Struct
+
 MAX_IDS = 262_144  # in memory, measured: 22 MB
 MAX_SAVED = 32_768  # in one file's cursor: 0.7 MB of text
+_NEVER = 2**62
 
 
 class Ids(NamedTuple):
@@ -24,19 +28,33 @@ class Ids(NamedTuple):
         return cls(array("Q", keys), array("q", times))
 
 
+class Met(Struct):
+    """Ids that were added in a stretch of lines (`keys`, `times` as in `Ids`), and the span of slots of all its lines;
+    `newest` is at most the time of the read."""
+
+    keys: bytes
+    times: bytes
+    oldest: int
+    newest: int
+
+    @property
+    def ids(self) -> Ids:
+        return Ids.of(self.keys, self.times)
+
+
 class Seen:
     """`repeats` tells whether an id was seen before. Times are slots. The horizon ends `horizon` seconds before the
-    newest slot; what is older cannot be compared: it counts as new, and as `beyond_duplicate_horizon`.
+    newest slot; what is older cannot be compared: it counts as new, and as `beyond_duplicate_horizon`."""
 
-    `shard` (index, count): only ids of this shard are kept and judged, so that several processes that read the same
-    lines divide the work and each still sees all times in order.
-    """
-
-    def __init__(self, horizon: int, shard: tuple[int, int] = (0, 1)) -> None:
+    def __init__(self, horizon: int) -> None:
         self.horizon = horizon
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all."""
         self.newest = 0
         self.floor = 0
-        self._index, self._shards = shard
+        self._oldest = _NEVER
         self._at: dict[int, int] = {}
         self._added = 0
         self._repeated = 0
@@ -45,70 +63,103 @@ class Seen:
     def advance(self, slot: int, now: int) -> None:
         """The records that follow are of `slot`. A time after `now` does not move the horizon further than `now`."""
         newest = min(slot, now)
+        self._oldest = min(self._oldest, slot)
         if newest > self.newest:
             self.newest = newest
             self.floor = max(self.floor, newest - self.horizon)
 
     def repeats(self, request_id: str | int | None, slot: int) -> bool:
-        """Whether to leave out a record: seen before, or another shard's. A record without an id is never a repeat.
+        """Whether a record was seen before. One without an id never was.
 
         The key of an id is the CRC-32 of its text and that of its reverse, 64 bits. If both are as good as random, two
         of 262,144 ids share one with a probability of 2e-9; a million sequential ids have no equal keys (tested).
         """
         if request_id is None or request_id == "":
-            return self._index != 0
-        data = request_id.encode() if type(request_id) is str else str(request_id).encode()
-        key = crc32(data)
-        if key % self._shards != self._index:
-            return True
+            return False
         if slot < self.floor:
             self._beyond += 1
             return False
-        key |= crc32(data[::-1]) << 32
-        before = self._at.get(key)
-        if before is not None:
+        data = request_id.encode() if type(request_id) is str else str(request_id).encode()
+        key = crc32(data) | crc32(data[::-1]) << 32
+        known = self._at
+        size = len(known)
+        before = known.setdefault(key, slot)
+        if len(known) == size:
             if before >= self.floor:
                 self._repeated += 1
                 return True
-            del self._at[key]  # so that it is among the last ones again
-        self._at[key] = slot
+            del known[key]  # so that it is among the last ones again
+            known[key] = slot
         self._added += 1
         return False
 
-    def take(self) -> tuple[Ids, dict[str, int]]:
+    def take(self) -> tuple[Met, dict[str, int]]:
         """The ids added since the last call, and what was counted."""
         counts = {"duplicate": self._repeated, "beyond_duplicate_horizon": self._beyond}
-        fresh = self.ids(self._added)
+        keys, times = self.ids(self._added)
+        fresh = Met(keys.tobytes(), times.tobytes(), self._oldest, self.newest)
         self._added = self._repeated = self._beyond = 0
+        self._oldest = _NEVER
         self._trim()
         return fresh, {reason: n for reason, n in counts.items() if n}
+
+    def knows(self, keys: Iterable[int]) -> bool:
+        """Whether any of `keys` was seen, within the horizon or before."""
+        return bool(self._at) and not self._at.keys().isdisjoint(keys)
 
     def learn(self, ids: Ids, now: int) -> None:
         """Take over ids that were seen elsewhere: in another process, or before a restart."""
         self.advance(max(ids.times, default=0), now)
-        shard, shards = self._index, self._shards
-        pairs = zip(*ids, strict=True)
-        # The lower half of a key decides the shard.
-        self._at.update(pairs if shards == 1 else (p for p in pairs if (p[0] & 0xFFFFFFFF) % shards == shard))
+        self._at.update(zip(*ids, strict=True))
         self._trim()
 
     def ids(self, last: int | None = None) -> Ids:
-        """All that are known, or the `last` ones."""
-        start = 0 if last is None else len(self._at) - last
+        """All that are known, or the `last` ones (one that was met again beyond the horizon counts twice)."""
+        start = 0 if last is None else max(0, len(self._at) - last)
         return Ids(array("Q", islice(self._at, start, None)), array("q", islice(self._at.values(), start, None)))
 
     def _trim(self) -> None:
         """Forget what is older than the horizon; with too many ids left the horizon shrinks to the newest half."""
-        limit = MAX_IDS // self._shards
-        if len(self._at) <= limit:
+        if len(self._at) <= MAX_IDS:
             return
         self._forget()
-        if len(self._at) > limit:
-            self.floor = sorted(self._at.values())[-limit // 2]
+        if len(self._at) > MAX_IDS:
+            self.floor = sorted(self._at.values())[-MAX_IDS // 2]
             self._forget()
 
     def _forget(self) -> None:
         self._at = {key: at for key, at in self._at.items() if at >= self.floor}
+
+
+class Apart:
+    """Stretches of lines whose ids were each judged without knowing anything before them, by several processes."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+        self._accepted: list[tuple[set[int], Met]] = []
+
+    def accept(self, pieces: Iterable[Met], now: int) -> bool:
+        """Whether `pieces`, the next lines in order, were judged as they would have been in order: no id met before,
+        and no line behind the horizon that the lines before it set. They are known from then on; if not, none is."""
+        floor = self._seen.floor
+        found: list[tuple[set[int], Met]] = []
+        for piece in pieces:
+            keys = set(piece.ids.keys)
+            before = (*self._accepted, *found)
+            if piece.oldest < floor or self._seen.knows(keys) or not all(keys.isdisjoint(known) for known, _ in before):
+                return False
+            found.append((keys, piece))
+            floor = max(floor, piece.newest - self._seen.horizon)
+        for _, piece in found:
+            self._seen.advance(piece.newest, now)
+        self._accepted = [kept for kept in (*self._accepted, *found) if kept[1].newest >= floor]
+        return True
+
+    def settle(self, now: int) -> None:
+        """Let `Seen` know the ids of all that was accepted."""
+        for _, piece in self._accepted:
+            self._seen.learn(piece.ids, now)
+        self._accepted.clear()
 
 
 def newest(ids: Ids, floor: int, limit: int) -> Ids:

@@ -11,6 +11,7 @@ import msgspec
 from collectors.usage.positions import EDGE, Incomplete, Position
 
 PIECE = 128 * 1024
+_GZIP_PIECE = 16 * 1024  # small, for what of a piece is left over after each output is copied
 MAX_LINE = 16 * 1024 * 1024
 _SEARCH = 1024 * 1024  # how far the end of a line is looked for
 CUT_OFF = "the gzip stream ends early: still being written, or cut off"
@@ -24,6 +25,7 @@ class Block:
 
     data: bytes
     first_line: int
+    newlines: int
     end: Position
     too_long: int = 0
 
@@ -106,10 +108,10 @@ class LogFile:
     def _pieces(self, offset: int, end: int | None = None) -> Iterator[bytes]:
         return self._inflated(offset) if self.compressed else self._raw(offset, end)
 
-    def _raw(self, offset: int, end: int | None = None) -> Iterator[bytes]:
+    def _raw(self, offset: int, end: int | None = None, length: int = PIECE) -> Iterator[bytes]:
         limit = self.size if end is None else end
         while offset < limit:
-            piece = os.pread(self._fd, min(PIECE, limit - offset), offset)
+            piece = os.pread(self._fd, min(length, limit - offset), offset)
             if not piece:
                 return
             offset += len(piece)
@@ -120,7 +122,7 @@ class LogFile:
         inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
         skip = offset
         fresh = True  # no byte of the current member was read yet
-        for piece in self._raw(0):
+        for piece in self._raw(0, length=_GZIP_PIECE):
             data = piece
             while data:
                 if inflate.eof:
@@ -184,10 +186,11 @@ class _Lines:
     def _block(self, data: bytes) -> Block:
         first = self._line + 1
         text = data.removeprefix(_BOM) if self._offset == 0 else data
+        newlines = data.count(b"\n")
         if data:
-            self._pass(data, data.count(b"\n"))
+            self._pass(data, newlines)
         end = Position(self._offset, self._line, edge=self._edge, skipping=self._skipping)
-        block = Block(text, first, end, self._too_long)
+        block = Block(text, first, newlines, end, self._too_long)
         self._too_long = 0
         return block
 

@@ -24,10 +24,10 @@ class FastTokens(Struct, gc=False, forbid_unknown_fields=True):
     """`False` is a 0 that was not written: the sums need no test, and absent can still be told from 0."""
 
     input: Count = 0
-    output: Count = 0
     cache_read: Count = False
     cache_write: Count = False
     cache_write_1h: Count = False
+    output: Count = 0
 
 
 class FastLine(Struct, gc=False):

@@ -33,7 +33,7 @@ class Reading(Protocol):
     """Blocks go in by `read`. `flush` asks for a result of all blocks since the last flush; `result` waits for the
     oldest one asked for."""
 
-    def read(self, block: bytes, first_line: int) -> None: ...
+    def read(self, block: bytes, first_line: int, newlines: int) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -47,8 +47,8 @@ class InProcess:
         self._reader = LineReader(job, seen)
         self._results: deque[Result] = deque()
 
-    def read(self, block: bytes, first_line: int) -> None:
-        self._reader.read(block, first_line)
+    def read(self, block: bytes, first_line: int, newlines: int) -> None:
+        self._reader.read(block, first_line, newlines)
 
     def flush(self) -> None:
         self._results.append(self._reader.result())
@@ -58,59 +58,55 @@ class InProcess:
 
 
 class Pool:
-    """Child processes, one per core (at most 4). Lines are dealt out by the block; where request ids are compared every
-    child gets every line and keeps its share of the ids."""
+    """Child processes, one per core (at most 4), that share the lines, or one of them that reads all, in order."""
 
     def __init__(self, memory_bytes: int) -> None:
         count = min(MAX_CHILDREN, cores())
         self._children = [_Child(max(MIN_CHILD_MEMORY, memory_bytes // count)) for _ in range(count)]
+        self._readers = self._children
         self._next = 0
-        self._broadcast = False
+        self._asked = 0
 
     def start(self, job: Job, ids: Ids | None) -> None:
-        """Begin a file. `ids` are the request ids to know, None where ids are not compared."""
-        self._broadcast = ids is not None
-        known = b"" if ids is None else msgspec.msgpack.encode((ids.keys.tobytes(), ids.times.tobytes()))
-        for index, child in enumerate(self._children):
-            shard = (index, len(self._children)) if self._broadcast else (0, 1)
-            child.send(b"J", msgspec.json.encode(msgspec.structs.replace(job, shard=shard)))
-            if self._broadcast:
-                child.send(b"I", known)
+        """Begin a file, or a part of it; results that were asked for and not taken are dropped. With `ids`, the request
+        ids to know, one child reads all lines in order."""
+        for _ in range(self._asked):
+            for child in self._readers:
+                child.answer()
+        self._asked = 0
+        self._readers = self._children if ids is None else self._children[:1]
+        self._next = 0
+        for child in self._readers:
+            child.send(b"J", msgspec.json.encode(job))
+            if ids is not None:
+                child.send(b"I", msgspec.msgpack.encode((ids.keys.tobytes(), ids.times.tobytes())))
 
-    def read(self, block: bytes, first_line: int) -> None:
-        if self._broadcast:
-            for child in self._children:
-                child.send(b"B", block, first_line)
-            return
-        self._children[self._next].send(b"B", block, first_line)
-        self._next = (self._next + 1) % len(self._children)
+    def read(self, block: bytes, first_line: int, newlines: int) -> None:
+        self._readers[self._next].send(b"B", block, first_line, newlines)
+        self._next = (self._next + 1) % len(self._readers)
 
     def read_stretch(self, file: LogFile, start: int, end: int) -> None:
-        """Let the children read the lines in `[start, end)` of a plain file: a part each, or all where request ids
-        are compared."""
-        for child, first, last in zip(self._children, *self._parts(file, start, end), strict=True):
+        """Let the children read the lines in `[start, end)` of a plain file, a part each, and ask for the result."""
+        for child, first, last in zip(self._readers, *self._parts(file, start, end), strict=True):
             child.send(b"R", msgspec.msgpack.encode((str(Path(file.path).absolute()), file.stat[:2], first, last)))
+        self.flush()
 
     def _parts(self, file: LogFile, start: int, end: int) -> tuple[list[int], list[int]]:
-        count = len(self._children)
-        if self._broadcast:
-            return [start] * count, [end] * count
+        count = len(self._readers)
         nominal = (start + (end - start) * index // count for index in range(1, count))
         cuts = sorted(min(end, file.line_end(offset) or end) for offset in nominal)
         return [start, *cuts], [*cuts, end]
 
     def flush(self) -> None:
-        for child in self._children:
+        for child in self._readers:
             child.send(b"F")
+        self._asked += 1
 
     def result(self) -> Result:
-        answers = [child.answer() for child in self._children]
+        answers = [child.answer() for child in self._readers]
+        self._asked -= 1
         if any(answer.moved for answer in answers):
             raise FileNotFoundError("the file was renamed or truncated while it was being read")
-        if self._broadcast:
-            for other in answers[1:]:
-                other.rejected.pop("line_too_long", None)
-                other.lines = 0
         return merge(answers)
 
     def close(self) -> None:
@@ -135,9 +131,9 @@ class _Child:
         _widen(self._stdin)
         self.send(b"M", b"", memory_bytes)
 
-    def send(self, kind: bytes, payload: bytes = b"", number: int = 0) -> None:
+    def send(self, kind: bytes, payload: bytes = b"", number: int = 0, newlines: int = 0) -> None:
         try:
-            self._stdin.write(FRAME.pack(kind, number, len(payload)))
+            self._stdin.write(FRAME.pack(kind, number, newlines, len(payload)))
             self._stdin.write(payload)
             if kind != b"B":
                 self._stdin.flush()
@@ -184,7 +180,7 @@ def cores() -> int:
 
 def merge(results: Iterable[Result]) -> Result:
     """One result of several: usage of the same slot and series is summed."""
-    merged = Result([], {}, [], None)
+    merged = Result([], {}, [])
     series: dict[tuple[object, ...], Usage] = {}
     for result in results:
         for usage in result.usage:
@@ -193,9 +189,7 @@ def merge(results: Iterable[Result]) -> Result:
         merged.lines += result.lines
         for reason, n in result.rejected.items():
             merged.rejected[reason] = merged.rejected.get(reason, 0) + n
-        if result.ids is not None:
-            before = merged.ids or (b"", b"")
-            merged.ids = before[0] + result.ids[0], before[1] + result.ids[1]
+        merged.met += result.met
     merged.usage = list(series.values())
     merged.problems = sorted(merged.problems)[:MAX_PROBLEMS]
     return merged
@@ -213,8 +207,3 @@ def _add(series: dict[tuple[object, ...], Usage], usage: Usage) -> None:
     requests = same.requests + u.requests
     rest = (u.service_tier, u.region, u.band, u.band_known, u.labels)
     series[key] = Usage(u.slot, u.path, u.provider, u.model, tokens, requests, *rest)
-
-
-def ids_of(result: Result) -> Ids:
-    """The request ids that a result added."""
-    return Ids.of(*result.ids) if result.ids else Ids.of()

@@ -37,7 +37,7 @@ class Position:
 class Cursor(Struct, frozen=True, omit_defaults=True):
     """The committed position of one file. `stat` is (device, inode, size, modification time) when it was read to its
     end: a shortcut that saves looking into files that did not change. `ids` are recent request ids, where they are
-    compared."""
+    compared. `gone_since` is the time of the first complete read that did not find the file under any name."""
 
     offset: int
     lines: int
@@ -48,6 +48,7 @@ class Cursor(Struct, frozen=True, omit_defaults=True):
     format: Format = "auto"
     stat: tuple[int, int, int, int] | None = None
     ids: str = ""
+    gone_since: int | None = None
 
     def text(self) -> str:
         return msgspec.json.encode(self).decode()

@@ -11,9 +11,9 @@ import msgspec
 from collectors.records import Batch
 from collectors.usage.aggregate import Job, Result
 from collectors.usage.detect import Format, detect
-from collectors.usage.duplicates import MAX_IDS, MAX_SAVED, Ids, Seen, newest, restore, save
+from collectors.usage.duplicates import MAX_SAVED, Apart, Ids, Seen, newest, restore, save
 from collectors.usage.files import Block, LogFile
-from collectors.usage.pool import Pool, Reading, ids_of
+from collectors.usage.pool import Pool, Reading
 from collectors.usage.positions import Cursor, Position, digest
 
 COMMIT_BYTES = 32 * 1024 * 1024
@@ -56,8 +56,7 @@ class FileReading:
         self._seen = seen
         self._start = start
         self._ids = restore(before.ids) if before else Ids.of()
-        self._learned = Ids.of()  # by child processes, in this file
-        self._reading: Reading | None = None
+        self._apart = Apart(seen) if seen is not None else None
         self._format: Format = before.format if before else "auto"
         self.problems: list[tuple[int, str]] = []
 
@@ -69,27 +68,53 @@ class FileReading:
                 yield self._unchanged()
             return
         self._detect(job.declared, first)
-        reading = self._start(msgspec.structs.replace(job, detected=self._format), self._is_backlog())
-        self._reading = reading
-        if isinstance(reading, Pool) and not self._file.compressed and not self._position.skipping:
-            yield from self._stretches(reading, job.now)
+        job = msgspec.structs.replace(job, detected=self._format)
+        reading = self._start(job, self._is_backlog())
+        if isinstance(reading, Pool):
+            if not self._file.compressed and not self._position.skipping:
+                yield from self._stretches(reading, job)
+            reading.start(job, self._known(job.now))
         yield from self._streamed(reading, job.now)
-        if self._seen is not None:
-            self._seen.learn(self._learned, job.now)
 
-    def _stretches(self, pool: Pool, now: int) -> Iterator[tuple[Cursor, Batch]]:
-        """The children read a plain file themselves; a stretch is read while the one before is committed."""
+    def _known(self, now: int) -> Ids | None:
+        if self._seen is None or self._apart is None:
+            return None
+        self._apart.settle(now)
+        return self._seen.ids()
+
+    def _stretches(self, pool: Pool, job: Job) -> Iterator[tuple[Cursor, Batch]]:
+        """The children read a plain file themselves, a part each; a stretch is read while the one before is committed.
+        Each child judges request ids by its own part. Where that is not enough the lines are read again, in order."""
+        pool.start(job, None)
         start = self._position.offset
         waiting: deque[int] = deque()
         while (end := self._file.line_end(start + COMMIT_BYTES)) is not None and end > start:
             pool.read_stretch(self._file, start, end)
-            pool.flush()
             waiting.append(end)
             if len(waiting) > 1:
-                yield self._commit_stretch(waiting.popleft(), pool.result(), now)
+                yield from self._settle(waiting, pool, job)
             start = end
         while waiting:
-            yield self._commit_stretch(waiting.popleft(), pool.result(), now)
+            yield from self._settle(waiting, pool, job)
+
+    def _settle(self, waiting: deque[int], pool: Pool, job: Job) -> Iterator[tuple[Cursor, Batch]]:
+        """Commit the oldest stretch; if it has to be read in order, all that wait."""
+        result = pool.result()
+        if self._apart is None or self._apart.accept(result.met, job.now):
+            yield self._commit_stretch(waiting.popleft(), result, job.now)
+            return
+        pool.start(job, self._known(job.now))
+        while waiting:
+            pool.read_stretch(self._file, self._position.offset, waiting[0])
+            yield self._commit_stretch(waiting.popleft(), self._result(pool, job.now), job.now)
+        pool.start(job, None)
+
+    def _learn(self, result: Result, now: int) -> None:
+        """Know the ids that a child process met in order."""
+        if self._seen is not None:
+            for piece in result.met:
+                self._seen.advance(piece.newest, now)
+                self._seen.learn(piece.ids, now)
 
     def _commit_stretch(self, end: int, result: Result, now: int) -> tuple[Cursor, Batch]:
         lines = self._position.lines
@@ -102,17 +127,23 @@ class FileReading:
         waiting: deque[_Chunk] = deque()
         for chunk in self._chunks(reading):
             if waiting:
-                yield self._commit(waiting.popleft(), reading.result(), now, last=False)
+                yield self._commit(waiting.popleft(), self._result(reading, now), now, last=False)
             waiting.append(chunk)
         if waiting:
-            yield self._commit(waiting.popleft(), reading.result(), now, last=True)
+            yield self._commit(waiting.popleft(), self._result(reading, now), now, last=True)
+
+    def _result(self, reading: Reading, now: int) -> Result:
+        result = reading.result()
+        if isinstance(reading, Pool):  # ids that this process met are known already
+            self._learn(result, now)
+        return result
 
     def _chunks(self, reading: Reading) -> Iterator[_Chunk]:
         start = self._position
         chunk = _Chunk(start)
         for block in self._file.blocks(start):
             if block.data:
-                reading.read(block.data, block.first_line)
+                reading.read(block.data, block.first_line, block.newlines)
             chunk.add(block)
             if chunk.bytes >= COMMIT_BYTES:
                 reading.flush()
@@ -136,20 +167,17 @@ class FileReading:
         if chunk.too_long:
             result.rejected["line_too_long"] = result.rejected.get("line_too_long", 0) + chunk.too_long
         self.problems += result.problems
-        self._remember(result, now)
+        self._remember(result)
         self._position = chunk.end
         cursor = self._cursor(chunk.end, last)
         return cursor, Batch(part=self._part, usage=result.usage, cursor=cursor.text(), rejected=result.rejected)
 
-    def _remember(self, result: Result, now: int) -> None:
+    def _remember(self, result: Result) -> None:
         """Keep the request ids that this file added, for the cursor and for the files read next."""
         if self._seen is None:
             return
-        fresh = ids_of(result)
-        self._seen.advance(max(fresh.times, default=0), now)
-        self._ids = newest(self._ids.joined(fresh), self._seen.floor, MAX_SAVED)
-        if isinstance(self._reading, Pool):  # in this process they are known already
-            self._learned = newest(self._learned.joined(fresh), self._seen.floor, MAX_IDS)
+        for piece in result.met:
+            self._ids = newest(self._ids.joined(piece.ids), self._seen.floor, MAX_SAVED)
 
     def _cursor(self, end: Position, last: bool) -> Cursor:
         head = self._file.head

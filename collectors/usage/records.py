@@ -6,7 +6,7 @@ import msgspec
 
 from collectors.records import Labels
 
-COUNT_LIMIT = 2**53  # exclusive: larger numbers are not exact in JSON readers that use doubles
+COUNT_LIMIT = 10**12  # exclusive; no line is that many tokens, and sums of such nonsense would not fit the ledger
 LATEST = 4_102_444_800  # exclusive: 2100-01-01. Catches epoch milliseconds and microseconds
 MAX_LABELS = 16
 MAX_LABEL_LENGTH = 256
@@ -70,7 +70,7 @@ def _parsed(text: str, naive_is_utc: bool) -> datetime:
 
 
 def count(value: int | None) -> int:
-    """`value` as a token count, None as 0. Rejects `bad_tokens`: negative, or not below 2^53."""
+    """`value` as a token count, None as 0. Rejects `bad_tokens`: negative, or not below 10^12."""
     if value is None:
         return 0
     if not 0 <= value < COUNT_LIMIT:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from collectors import Context
-from collectors.records import Batch, Failure
+from collectors.records import DAY, Batch, Failure
 from collectors.usage.aggregate import Job
 from collectors.usage.duplicates import Seen
 from collectors.usage.files import CUT_OFF, LogFile
@@ -18,6 +20,9 @@ from collectors.usage.reading import FileReading
 
 if TYPE_CHECKING:
     from collectors.usage.log import UsageLogSettings
+
+FORGET_AFTER = 7 * DAY
+"""Seconds after which the position of a file that is gone is dropped. Should it come back, it is a new file."""
 
 Outcome = tuple[str, Batch | Failure, list[tuple[int, str]]]
 """Path, what it gave, and the first rejected lines (line number, reason)."""
@@ -69,6 +74,19 @@ class Sweep:
             yield from self._round()
         for path in self._vanished:
             yield self._failure(path, "listed, but gone when it was opened; it is read under its new name next time")
+        if self._claimed and not self.failed:  # with no file at all, a volume may be missing
+            yield from self._gone()
+
+    def _gone(self) -> Iterator[Outcome]:
+        """Note which files are gone, under any name, and drop the positions of those that have been for long."""
+        for part, cursor in list(self.cursors.items()):
+            since = None if part in self._claimed else cursor.gone_since or self._now
+            if since is not None and self._now - since > FORGET_AFTER:
+                del self.cursors[part]
+                yield part, Batch(part=part, cursor=""), []
+            elif since != cursor.gone_since:
+                self.cursors[part] = msgspec.structs.replace(cursor, gone_since=since)
+                yield part, Batch(part=part, cursor=self.cursors[part].text()), []
 
     def close(self) -> None:
         """End the child processes."""
@@ -179,7 +197,6 @@ class Sweep:
             return InProcess(job, self.seen)
         if self._pool is None:
             self._pool = Pool(self._context.memory_bytes)
-        self._pool.start(job, None if self.seen is None else self.seen.ids())
         return self._pool
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from exporter.commands.configured import config_file, configured, described
+from exporter.commands.rent import rent_warnings
 from exporter.config import Config
 
 LIVE_SECONDS = 60  # of one source; what a large backlog holds beyond is not needed to know that it can be read
@@ -21,10 +22,10 @@ def check(config_file: Path, show: bool, live: bool) -> None:
     text, warnings = described(config_file)
     if show:
         click.echo(text, nl=False)
-    for warning in warnings:
+    config = configured(config_file)
+    for warning in (*warnings, *rent_warnings(config)):
         click.echo(f"warning: {warning}", err=True)
-    config = configured(config_file) if live else None
-    if config is not None and not _answer(config):
+    if live and not _answer(config):
         raise SystemExit(1)
     if not show:
         click.echo(f"{config_file}: ok")

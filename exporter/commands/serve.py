@@ -1,5 +1,7 @@
 """`serve`: the running exporter, on a config file or on one engine named by options."""
 
+import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,15 +53,18 @@ def serve(
         )
     with ThreadPoolExecutor(1) as pool:  # the config loads in a child process while this one imports the service
         loading = pool.submit(_config, config_file, quick)
-        from exporter.ledger.files import LedgerBusyError
+        from exporter.ledger.files import LedgerError
         from exporter.service import serve as run
 
         config = loading.result()
     set_up(log_level, log_format)
     try:
-        run(config, listen)
-    except LedgerBusyError as error:
+        hanging = run(config, listen)
+    except LedgerError as error:
         raise click.ClickException(str(error)) from None
+    if hanging:  # Python would wait for their threads
+        logging.shutdown()
+        os._exit(0)
 
 
 def _config(path: Path | None, quick: dict[str, Any]) -> Config:

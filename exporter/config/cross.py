@@ -31,7 +31,7 @@ def warnings(config: Config) -> list[str]:
     collectors: Items = [(("collectors", i), each) for i, each in enumerate(config.collectors)]
     workloads: Items = [(("workloads", i), each) for i, each in enumerate(config.workloads)]
     unsure = [str(Problem(place, text)) for place, text, sure in _meters(collectors, workloads) if not sure]
-    return [*unsure, *_unknown_card_workloads(collectors, config.workloads)]
+    return [*unsure, *_unknown_card_workloads(collectors, config.workloads), *_unlisted_resources(collectors)]
 
 
 def _currencies(collectors: Items, fx: Mapping[str, Money], document: Document) -> Iterator[Problem]:
@@ -129,3 +129,13 @@ def _unknown_card_workloads(collectors: Items, workloads: Iterable[Workload]) ->
                     f"no configured workload has the name {rate.workload!r}: its cost shows, but without usage no ratio"
                 )
                 yield str(Problem(at, text))
+
+
+def _unlisted_resources(collectors: Items) -> Iterator[str]:
+    """A card for several GPUs beside a bill: only `resources` tell how much of it one billed resource replaces."""
+    billed = any(settings.kind == "focus" for _, settings in collectors)
+    for place, settings in collectors:
+        for i, rate in enumerate(getattr(settings, "rates", ()) if billed else ()):
+            if rate.count > 1 and not rate.resources:
+                at = (*place, "rates", i, "resources")
+                yield str(Problem(at, "one billed resource would replace the whole card; list the resources"))

@@ -11,7 +11,7 @@ from collectors.settings import Duration, Instant
 from exporter.config import Config
 from exporter.config.cross import warnings
 from exporter.config.load import load_document, read
-from exporter.config.paths import HIDDEN, Document, Place, is_secret, without_userinfo
+from exporter.config.paths import HIDDEN, Document, Place, is_secret, value_without_secrets
 
 
 def describe(path: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -46,4 +46,4 @@ def _scalar(value: Any) -> Any:
         return value.text
     if isinstance(value, Decimal):
         return str(value)
-    return without_userinfo(value) if isinstance(value, str) else value
+    return value_without_secrets(value) if isinstance(value, str) else value

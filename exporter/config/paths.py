@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from collectors.settings import SECRET_WORDS, sounds_secret
+
 Place = tuple[str | int, ...]  # keys and indexes from the root of the YAML document
 
 HIDDEN = "<hidden>"
-_SECRET_WORDS = {"password", "passwd", "passphrase", "token", "secret", "key", "apikey", "credential", "authorization"}
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
-_SECRET_QUERY = re.compile(r"(?i)([?&][\w.-]*(?:password|token|secret|key|sig|signature)=)[^&\s'\"]+")
+# User information ends at the last @ of a URL's authority. Behind a colon the authority may seem to end too early, at
+# a bare / or ? of a password: then at the last @ there is. In a text a URL ends at a blank; a value is one URL.
+_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s]*:\S*@|[^/?#\s]*@)")
+_USERINFO_OF_VALUE = re.compile(r"(?<=://)(?:[^/?#]*:.*@|[^/?#]*@)", re.DOTALL)
+_QUERY = re.compile(r"([?&;#](?P<key>[^=?&;#\s]+)=)[^&\s]*?(?=['\"](?:\W|$)|[&\s]|$)")
+_QUERY_OF_VALUE = re.compile(r"([?&;#](?P<key>[^=?&;#]+)=)[^&]*")
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")  # of snake_case, kebab-case, camelCase and SHOUTING
 _PLAIN_KEY = re.compile(r"[\w-]+")
 _LONGEST = 80
@@ -29,7 +34,7 @@ class Problem:
     whole: bool = False
 
     def __str__(self) -> str:
-        return f"{dotted(self.place)}: {without_userinfo(self.text)}"
+        return f"{dotted(self.place)}: {without_secrets(self.text)}"
 
 
 @dataclass(slots=True)
@@ -91,7 +96,7 @@ def is_secret(place: Place) -> bool:
     """Whether the key at `place` looks like the name of a secret. A `..._file` key names a file, which is none."""
     keys = [step for step in place if isinstance(step, str)]
     words = _WORD.findall(keys[-1]) if keys else []
-    return bool(words) and words[-1].lower() in _SECRET_WORDS
+    return bool(words) and words[-1].lower() in SECRET_WORDS
 
 
 def shown(place: Place, value: Any) -> str:
@@ -108,10 +113,24 @@ def shown(place: Place, value: Any) -> str:
         return str(value).lower()
     if isinstance(value, date):
         return value.isoformat()
-    text = repr(without_userinfo(value) if isinstance(value, str) else value)
+    text = repr(value_without_secrets(value) if isinstance(value, str) else value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def without_userinfo(text: str) -> str:
-    """`text` with the secrets that a URL may carry hidden: user and password, and query values that look secret."""
-    return _SECRET_QUERY.sub(rf"\1{HIDDEN}", _USERINFO.sub(f"{HIDDEN}@", text))
+def without_secrets(text: str) -> str:
+    """`text` with the secrets that URLs in it may carry hidden: user and password, and query values that sound secret.
+
+    Where it cannot be told how far they go, rather too much is hidden.
+    """
+    return _QUERY.sub(_hidden, _USERINFO.sub(f"{HIDDEN}@", text))
+
+
+def value_without_secrets(value: str) -> str:
+    """The same of a whole value, which is one URL if any, whatever blanks and quotes a password in it holds."""
+    return _QUERY_OF_VALUE.sub(_hidden, _USERINFO_OF_VALUE.sub(f"{HIDDEN}@", value))
+
+
+def _hidden(query: re.Match[str]) -> str:
+    if sounds_secret(query["key"]):
+        return f"{query[1]}{HIDDEN}"
+    return query[1] + _QUERY_OF_VALUE.sub(_hidden, query[0][len(query[1]) :])  # `a=1;sig=x`

@@ -11,18 +11,38 @@ from exporter.ledger.schema import MIGRATIONS, migrate
 log = logging.getLogger("exporter.ledger")
 
 
-class LedgerBusyError(Exception):
+class LedgerError(Exception):
+    """The ledger cannot be used as it is; the message names the file and what to do, in one line."""
+
+
+class LedgerBusyError(LedgerError):
     """Another exporter has this ledger open. Two writers on one ledger would count twice."""
 
 
-class LedgerUnreadableError(Exception):
+class LedgerUnusableError(LedgerError):
+    """The ledger cannot be opened for writing, and an exporter does not start without it."""
+
+    @classmethod
+    def of(cls, path: str | Path, error: Exception) -> "LedgerUnusableError":
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).removeprefix(f"{path}: ")
+        to_do = "the exporter does not start without its ledger: free disk space, make the file and its directory "
+        return cls(f"{path}: cannot be opened for writing: {reason}; {to_do}writable, or set another storage.path")
+
+
+class LedgerUnreadableError(LedgerError):
     """The ledger cannot be read as it is: it is not there, damaged, out of reach, or of another release."""
 
 
 def lock(path: Path) -> IO[str]:
-    """Hold `<path>.lock` until the returned file is closed or the process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = path.with_name(path.name + ".lock").open("w")
+    """Hold `<path>.lock` until the returned file is closed or the process ends, however it ends.
+
+    Raises LedgerBusyError if another process holds it, LedgerUnusableError if it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise LedgerUnusableError.of(path, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -34,12 +54,22 @@ def lock(path: Path) -> IO[str]:
 
 
 def open_checked(path: Path, now: int) -> sqlite3.Connection:
-    """Open and migrate the ledger at `path`. A damaged file is renamed to `<name>.corrupt-<now>`, a new one begun."""
+    """Open and migrate the ledger at `path`. A damaged file is renamed to `<name>.corrupt-<now>`, a new one begun.
+
+    Raises LedgerUnusableError (a full disk or a missing permission is not damage), NewerLedgerError.
+    """
+    try:
+        return _open_or_begin(path, now)
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerUnusableError.of(path, error) from error
+
+
+def _open_or_begin(path: Path, now: int) -> sqlite3.Connection:
     try:
         return _open(path)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-            raise  # a full disk, a missing folder or a permission is not damage
+            raise
         _quarantine(path, now, error)
         return _open(path)
 

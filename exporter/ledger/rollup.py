@@ -7,11 +7,13 @@ from collectors.records import CORE_TOKEN_TYPES
 _SUMS = ", ".join(f"sum({c})" for c in CORE_TOKEN_TYPES)
 
 
-def roll_up(db: sqlite3.Connection, fine_from: int, keep_from: int) -> None:
+def roll_up(db: sqlite3.Connection, hourly_before: int, fine_from: int, keep_from: int) -> None:
     """Sum 300 s rows that start before `fine_from` (a whole hour, epoch seconds) into hours that keep their highest
-    5-minute token sum as `peak`; drop usage before `keep_from`, and loads and coverage nobody asks for any more."""
+    5-minute token sum as `peak`; drop usage before `keep_from`, and loads and coverage nobody asks for any more.
+
+    `hourly_before` is the last `fine_from` (0 at first): rows that start before it are in hours already."""
     _usage(db, fine_from)
-    _usage_more(db, fine_from)
+    _usage_more(db, hourly_before, fine_from)
     db.execute("DELETE FROM usage WHERE start < ?", (keep_from,))
     db.execute("DELETE FROM usage_more WHERE start < ?", (keep_from,))
     db.execute("DELETE FROM loads WHERE slot < ?", (fine_from,))
@@ -36,10 +38,12 @@ def _usage(db: sqlite3.Connection, fine_from: int) -> None:
     )
 
 
-def _usage_more(db: sqlite3.Connection, fine_from: int) -> None:
+def _usage_more(db: sqlite3.Connection, hourly_before: int, fine_from: int) -> None:
+    fine = (hourly_before, fine_from)
     hourly = db.execute(
-        "SELECT series, start - start % 3600, token_type, sum(tokens) FROM usage_more WHERE start < ? GROUP BY 1, 2, 3",
-        (fine_from,),
+        "SELECT series, start - start % 3600, token_type, sum(tokens) FROM usage_more "
+        "WHERE start >= ? AND start < ? GROUP BY 1, 2, 3",
+        fine,
     ).fetchall()
-    db.execute("DELETE FROM usage_more WHERE start < ?", (fine_from,))
+    db.execute("DELETE FROM usage_more WHERE start >= ? AND start < ?", fine)
     db.executemany("INSERT INTO usage_more VALUES (?, ?, ?, ?)", hourly)

@@ -226,7 +226,7 @@ class Ledger:
                 return
 
             def work() -> None:
-                roll_up(self._db, fine_from, now - self._retain)
+                roll_up(self._db, self.fine_from, fine_from, now - self._retain)
                 self._db.execute("UPDATE meta SET value = ? WHERE key = 'fine_from'", (str(fine_from),))
 
             self._transaction("compact", work)

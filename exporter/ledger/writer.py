@@ -1,7 +1,9 @@
 """The statements that put one batch into the ledger, inside the caller's transaction."""
 
 import json
+import logging
 import sqlite3
+from dataclasses import replace
 
 import msgspec
 
@@ -14,6 +16,15 @@ ON CONFLICT (series, start) DO UPDATE SET requests = usage.requests + excluded.r
 {", ".join(f"{c} = coalesce(usage.{c} + excluded.{c}, usage.{c}, excluded.{c})" for c in CORE_TOKEN_TYPES)},
 peak = CASE WHEN usage.seconds = 300 THEN usage.peak + excluded.peak ELSE max(usage.peak, excluded.peak) END
 """
+_FIND_SERIES = """
+SELECT id FROM series WHERE collector = ? AND part = ? AND stream = ? AND path = ? AND provider = ? AND model = ?
+AND service_tier = ? AND region = ? AND band = ? AND band_known = ? AND labels = ?
+"""
+MAX_SERIES = 10_000
+"""Usage series of one collector that may have labels: a session id among them must not fill memory and ledger."""
+
+log = logging.getLogger("exporter.ledger")
+
 _ADD_LOAD = """
 INSERT INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collector, stream, model, slot) DO UPDATE SET
 seconds = loads.seconds + excluded.seconds, saturated_seconds = loads.saturated_seconds + excluded.saturated_seconds,
@@ -102,18 +113,24 @@ class Writer:
         key = (collector, part, batch.stream, u.path, u.provider, u.model, u.service_tier, u.region, u.band)
         row = (*key, int(u.band_known), labels)
         if row not in self._ids:
+            if u.labels and self._is_new(row) and self._count(collector) >= MAX_SERIES:
+                return self._series(collector, batch, replace(u, labels=()))
             self._db.execute(
                 "INSERT INTO series (collector, part, stream, path, provider, model, service_tier, region, band, "
                 "band_known, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 row,
             )
-            found = self._db.execute(
-                "SELECT id FROM series WHERE collector = ? AND part = ? AND stream = ? AND path = ? AND provider = ? "
-                "AND model = ? AND service_tier = ? AND region = ? AND band = ? AND band_known = ? AND labels = ?",
-                row,
-            )
-            self._ids[row] = found.fetchone()[0]
+            self._ids[row] = self._db.execute(_FIND_SERIES, row).fetchone()[0]
         return self._ids[row]
+
+    def _is_new(self, row: tuple[object, ...]) -> bool:
+        return self._db.execute(_FIND_SERIES, row).fetchone() is None
+
+    def _count(self, collector: str) -> int:
+        found: int = self._db.execute("SELECT count(*) FROM series WHERE collector = ?", (collector,)).fetchone()[0]
+        if found == MAX_SERIES:
+            log.warning("%s: more than %d usage series; usage with further labels is kept without", collector, found)
+        return found
 
     def _reservation(self, collector: str, part: str, r: Reservation) -> None:
         """A reservation that goes on where the last one of its card ended, on the same terms, makes that one longer."""

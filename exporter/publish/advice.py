@@ -50,8 +50,8 @@ _UNKNOWN = {
         "Add an entry under “alternatives” of this workload in the configuration.",
     ),
     "catching_up": Advice(
-        "The hours of a backlog are still being evaluated, oldest first.",
-        "Nothing. The status is there in some seconds.",
+        "The hours of a backlog are still being evaluated, oldest first, or a price is still being looked up.",
+        "Nothing. The status is there in some seconds; if it is not, the log says which look-up fails.",
     ),
     "no_plan": Advice(
         "The other way would be a self-hosting plan, and this release has no figures for plans yet.",

@@ -261,7 +261,7 @@ _HEALTH = (
         "llmcost_exporter_collector_success",
         "collector",
         "",
-        "Success of the collector's last run, 1 if every part succeeded and 0 otherwise.",
+        "Success of the collector's last run: 1 if every part succeeded, 0 otherwise and while a run takes too long.",
     ),
     _gauge(
         "llmcost_exporter_collector_duration_seconds",
@@ -285,13 +285,13 @@ _HEALTH = (
         "llmcost_exporter_collector_complete_through_timestamp_seconds",
         "collector",
         "seconds",
-        "Instant up to which the collector vouches for its data, in seconds since the epoch; 0 before the first run.",
+        "Instant up to which the collector vouches for its data, in seconds since the epoch; 0 before any.",
     ),
     _gauge(
         "llmcost_exporter_collector_parts",
         "collector state",
         "parts",
-        "Parts (targets, files, objects, days) of the collector's last run, in parts, by state.",
+        "Parts (targets, files, objects, days) known to be good or failed in the last run, in parts, by state.",
     ),
     _counter(
         "llmcost_exporter_rejected_records_total",

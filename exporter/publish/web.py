@@ -42,6 +42,7 @@ class Publication:
 
     def __init__(self) -> None:
         self.current: Published | None = None
+        self.unhealthy = ""  # why the process should be restarted; one line
 
     @property
     def page(self) -> Page | None:
@@ -89,7 +90,7 @@ class App:
         if method not in ("GET", "HEAD"):
             return Response(405, _PLAIN, b"Only GET and HEAD are allowed.\n", (("allow", "GET, HEAD"),))
         if path == "/-/healthy":
-            return Response(200, _PLAIN, b"Healthy.\n")
+            return _healthy(self._publication.unhealthy)
         published = self._publication.current
         if published is None:
             return _starting(path)
@@ -162,6 +163,12 @@ def _encoded(
     if wants_gzip(headers.get("accept-encoding", "")):
         return Response(200, content_type, compressed, (*extra, ("content-encoding", "gzip")))
     return Response(200, content_type, plain, extra)
+
+
+def _healthy(unhealthy: str) -> Response:
+    if unhealthy:
+        return Response(500, _PLAIN, f"Unhealthy: {unhealthy}\n".encode("utf-8", "replace"))
+    return Response(200, _PLAIN, b"Healthy.\n")
 
 
 def _starting(path: str) -> Response:

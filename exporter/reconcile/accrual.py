@@ -11,10 +11,12 @@ from collectors.records import DAY, HOUR, SLOT, Batch, Card, Charge, Path, Reser
 from exporter.breakeven.formulas import HOURS_PER_MONTH
 from exporter.config import Workload
 from exporter.intervals import Intervals
-from exporter.ledger.snapshot import Increment, SeriesKey
+from exporter.ledger.snapshot import BillLine, Increment, SeriesKey
 from exporter.prices.book import PriceBook, PriceKey
 from exporter.prices.pricing import cost
 from exporter.reconcile.alternatives import alternatives_of
+from exporter.reconcile.bill import by_day
+from exporter.reconcile.bill_match import InScope, allocatable
 from exporter.reconcile.matching import workload_of
 
 
@@ -84,16 +86,25 @@ def fixed_increment(workload: str, usd_per_month: Decimal, since: int, until: in
 
 
 def restatement(
-    collector: str, old: Sequence[Charge], new: Sequence[Charge], fx: Mapping[str, Decimal]
+    collector: str,
+    old: Sequence[Charge],
+    new: Sequence[Charge],
+    fx: Mapping[str, Decimal],
+    in_scope: InScope = lambda line: True,
 ) -> Iterator[Increment]:
     """How far a new delivery moved days that an earlier one had already closed, up and down, in USD.
 
-    The newest day of the earlier delivery was still filling: its growth is not a restatement.
+    What counts is the effective cost of usage in scope, spread over the UTC days of its charge period. The newest day
+    on which a line of the earlier delivery starts was still filling, and so was every line that reaches into it, such
+    as one for the whole month: their growth is not a restatement.
     """
-    before, after = _by_day(old, fx), _by_day(new, fx)
+    old, new = ([c for c in lines if _restatable(collector, c, fx, in_scope)] for lines in (old, new))
+    newest = max((charge.window.start for charge in old), default=0)
+    closed = newest - newest % DAY
+    before, after = _by_day(old, closed, fx), _by_day(new, closed, fx)
     moved = {"up": Decimal(0), "down": Decimal(0)}
-    for day in sorted(before)[:-1]:
-        change = after.get(day, Decimal(0)) - before[day]
+    for day in sorted(before.keys() | after.keys()):
+        change = after.get(day, Decimal(0)) - before.get(day, Decimal(0))
         moved["up" if change > 0 else "down"] += abs(change)
     for direction, usd in moved.items():
         yield Increment("llmcost_restatement_usd_total", (collector, direction), usd)
@@ -140,10 +151,15 @@ def _price(key: PriceKey, usage: Usage, book: PriceBook, cached_as_input: bool) 
     return priced.usd, sum(priced.unpriced.values())
 
 
-def _by_day(charges: Iterable[Charge], fx: Mapping[str, Decimal]) -> dict[int, Decimal]:
+def _restatable(collector: str, charge: Charge, fx: Mapping[str, Decimal], in_scope: InScope) -> bool:
+    return charge.currency in fx and allocatable(charge) and in_scope(BillLine(collector, "", charge))
+
+
+def _by_day(charges: Iterable[Charge], closed: int, fx: Mapping[str, Decimal]) -> dict[int, Decimal]:
+    """USD by UTC day of the charges that end by the instant `closed`."""
     days: dict[int, Decimal] = {}
     for charge in charges:
-        if charge.currency in fx:
-            day = charge.window.start - charge.window.start % DAY
-            days[day] = days.get(day, Decimal(0)) + charge.effective_cost * fx[charge.currency]
+        if max(charge.window.end, charge.window.start + 1) <= closed:
+            for day, amount in by_day(charge.effective_cost, charge.window):
+                days[day] = days.get(day, Decimal(0)) + amount * fx[charge.currency]
     return days

@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple, TypeVar
 from collectors.records import DAY, Card, Window
 from exporter.config import Config
 from exporter.ledger.snapshot import BillLine
-from exporter.reconcile.bill_match import BillMatcher, InScope, Match, match_bill, scope_of
+from exporter.reconcile.bill_match import BillMatcher, InScope, Match, scope_of
 from exporter.reconcile.report import BillReport
 
-__all__ = ["BillParts", "allocated_lines", "bill_parts", "bill_reports", "classify", "match_bill", "window_parts"]
+__all__ = ["BillParts", "allocated_lines", "bill_parts", "bill_reports", "classify", "window_parts"]
 
 Basis = Literal["billed", "effective"]
 BASES: tuple[Basis, ...] = ("billed", "effective")

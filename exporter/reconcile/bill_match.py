@@ -63,11 +63,6 @@ class BillMatcher:
         return None, "unknown_resource" if line.charge.resource else "no_resource"
 
 
-def match_bill(line: BillLine, workloads: Sequence[Workload], cards: Mapping[str, Card]) -> tuple[str | None, str]:
-    """The workload that one line belongs to, or None and why; for many lines keep a `BillMatcher`."""
-    return BillMatcher(workloads, cards)(line)
-
-
 def allocatable(charge: Charge) -> bool:
     """Whether the effective cost of a line can be a workload's: usage, under a used commitment or none."""
     return charge.category == "Usage" and charge.commitment_status != "Unused"

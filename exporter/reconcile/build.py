@@ -146,7 +146,7 @@ def running_on(reservations: Sequence[Reservation], cards: Mapping[str, Card], e
     the exporter was there to note it."""
     newest: dict[str, Reservation] = {}
     for reservation in reservations:
-        if reservation.card not in newest or newest[reservation.card].window.end < reservation.window.end:
+        if reservation.card not in newest or newest[reservation.card].window.end <= reservation.window.end:
             newest[reservation.card] = reservation
     for reservation in reservations:
         card = cards.get(reservation.card)

@@ -1,5 +1,6 @@
 """Bills that are restated, delivered twice, in pieces, or half: the ledger holds the newest delivery, no more."""
 
+import csv
 import gzip
 import os
 from collections.abc import Callable
@@ -63,6 +64,57 @@ def test_a_restated_bill_replaces_the_last_one(
     _, failures = store.take(focus)
     assert (failures, costs(store)) == ([], expected)
     assert store.all() == fresh(tmp_path / "**" / "*.csv*")
+
+
+BILLS = [path for path in RECORDED if path.stat().st_size > 8000]  # not an example of a few lines that are alike
+REKEYED = ["SkuId", "SkuPriceId", "ServiceName", "PricingCategory", "RegionId"]
+ANONYMOUS = [line("1", "", day, SkuId=sku, ServiceName="Gen AI") for day in (1, 2, 3) for sku in ("in", "out")]
+
+
+@pytest.mark.parametrize("column", REKEYED)
+def test_a_delivery_with_new_sku_ids_beside_the_old_file_replaces_it(tmp_path: Path, column: str) -> None:
+    store, focus = Store(), collector(tmp_path / "*.csv")
+    deliver(tmp_path / "run1.csv", [{**row, column: f"a-{n}"} for n, row in enumerate(MONTH)], at=1000)
+    store.take(focus)
+    changed = [line("9.50", "i-1"), *MONTH[1:]]
+    deliver(tmp_path / "run2.csv", [{**row, column: f"b-{n}"} for n, row in enumerate(changed)], at=2000)
+    _, failures = store.take(focus)
+    assert (failures, costs(store)) == ([], ["-0.10", "2.25", "4.00", "9.50"])
+
+
+def test_lines_without_a_resource_and_new_sku_ids_are_told_by_what_they_cost(tmp_path: Path) -> None:
+    store, focus = Store(), collector(tmp_path / "*.csv")
+    rows = [{**row, "BilledCost": f"{n}.5"} for n, row in enumerate(ANONYMOUS)]
+    deliver(tmp_path / "run1.csv", rows, at=1000)
+    deliver(tmp_path / "run2.csv", [{**row, "SkuId": f"new-{row['SkuId']}"} for row in rows], at=2000)
+    store.take(focus)
+    assert costs(store) == [f"{n}.5" for n in range(6)]
+
+
+def test_several_lines_of_a_resource_and_hour_may_be_in_several_files(tmp_path: Path) -> None:
+    """Each resource has an instance, its disk and its traffic in every hour: a split by file must not look like a
+    second delivery, or the bill would be short."""
+    hours = [
+        line(cost, f"i-{n}", day, SkuId=sku, ServiceCategory="Compute", ConsumedQuantity="1", ConsumedUnit="Hours")
+        for n in range(4)
+        for day in (1, 2, 3)
+        for sku, cost in (("box", "2.5"), ("disk", "0.1"), ("ip", "0.005"), ("free", "0"), ("free-too", "0"))
+    ]
+    for piece, skus in enumerate((("box",), ("disk",), ("ip",), ("free",), ("free-too",))):
+        deliver(tmp_path / f"{piece}.csv", [row for row in hours if row["SkuId"] in skus], at=1000)
+    assert len(fresh(tmp_path / "*.csv")) == len(hours)
+
+
+@pytest.mark.parametrize("path", BILLS, ids=lambda path: path.name)
+@pytest.mark.parametrize("pieces", [2, 3])
+def test_a_recorded_bill_in_pieces_is_whole(tmp_path: Path, path: Path, pieces: int) -> None:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        header, *rows = csv.reader(file)
+    for piece in range(pieces):
+        with (tmp_path / f"{piece}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows[piece::pieces]])
+    assert sorted(map(repr, fresh(tmp_path / "*.csv"))) == sorted(map(repr, fresh(path)))
 
 
 def test_the_same_bill_under_two_names_counts_once(tmp_path: Path) -> None:

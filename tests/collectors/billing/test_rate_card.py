@@ -1,11 +1,14 @@
 """Rate cards: what accrues, when, at which count, and what makes a rate the same one after an edit."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from collectors import Context
@@ -45,7 +48,7 @@ def test_a_rate_accrues_from_when_it_is_first_seen() -> None:
     rows = accrued(settings(CHAT), JAN, JAN + 60, JAN + 3600)
     assert [row.window for row in rows] == [Window(JAN, JAN + 60), Window(JAN + 60, JAN + 3600)]
     assert {(row.card, row.workload, row.gpu, row.count) for row in rows} == {
-        ("gpus/chat/h100-80gb/gpu", "chat", "h100-80gb", Decimal(2))
+        ("gpus/chat/gpu", "chat", "h100-80gb", Decimal(2))
     }
 
 
@@ -80,12 +83,143 @@ def test_a_clock_that_goes_back_accrues_nothing() -> None:
     assert accrued(settings(CHAT), JAN, JAN - 3600) == []
 
 
-def test_a_changed_count_holds_from_now_on() -> None:
+def test_a_changed_count_holds_from_now_on_not_for_the_outage_before() -> None:
     cursors: dict[str, str] = {}
     rows = accrued(settings(CHAT), JAN, FEB, cursors=cursors)
-    rows += accrued(settings(replace(CHAT, count=Money("3"))), MAR, cursors=cursors)
-    assert [(row.count, row.window) for row in rows] == [(Decimal(2), Window(JAN, FEB)), (Decimal(3), Window(FEB, MAR))]
+    rows += accrued(settings(replace(CHAT, count=Money("3"))), MAR, MAR + 60, cursors=cursors)
+    assert [(row.count, row.window) for row in rows] == [
+        (Decimal(2), Window(JAN, FEB)),
+        (Decimal(2), Window(FEB, MAR)),
+        (Decimal(3), Window(MAR, MAR + 60)),
+    ]
     assert len({row.card for row in rows}) == 1
+
+
+def test_a_count_changed_twice_within_a_second_is_the_last_one() -> None:
+    cursors: dict[str, str] = {}
+    accrued(settings(CHAT), JAN, FEB, cursors=cursors)
+    accrued(settings(replace(CHAT, count=Money("3"))), FEB, cursors=cursors)
+    (row,) = accrued(settings(replace(CHAT, count=Money("5"))), MAR, cursors=cursors)
+    assert (row.count, row.window) == (Decimal(3), Window(FEB, MAR))
+
+
+def test_a_count_changed_after_the_end_changes_nothing() -> None:
+    cursors: dict[str, str] = {}
+    ended = replace(CHAT, until=Instant(FEB))
+    accrued(settings(ended), JAN, cursors=cursors)
+    rows = accrued(settings(replace(ended, count=Money("3"))), MAR, MAR + 60, cursors=cursors)
+    assert [(row.count, row.window) for row in rows] == [(Decimal(2), Window(JAN, FEB))]
+
+
+def test_the_cursor_of_the_first_release_is_read() -> None:
+    (row,) = accrued(settings(CHAT), FEB, cursors={"chat/gpu": str(JAN)})
+    assert (row.count, row.window) == (Decimal(2), Window(JAN, FEB))
+
+
+OTHER = Rate("other", usd_per_hour=Money("1"))
+
+
+def held(rows: Sequence[Reservation], workload: str = "chat") -> list[tuple[Decimal, Window]]:
+    return [(row.count, row.window) for row in rows if row.workload == workload]
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["cursor", "cursor of the first release"])
+def test_a_rate_taken_out_and_put_back_is_not_charged_for_the_time_between(old: bool) -> None:
+    cursors: dict[str, str] = {"chat/gpu": str(JAN)} if old else {}
+    rows = accrued(settings(OTHER), JAN, FEB, cursors=cursors)
+    if not old:
+        rows = accrued(settings(CHAT, OTHER), FEB, FEB + 60, cursors=cursors)
+    assert accrued(settings(OTHER), FEB + 120, FEB + 180, cursors=cursors)
+    rows = accrued(settings(CHAT, OTHER), MAR, MAR + 60, cursors=cursors)
+    assert held(rows) == [(Decimal(2), Window(MAR, MAR + 60))]
+
+
+def test_a_rate_put_back_with_a_start_is_charged_for_its_period_once() -> None:
+    since = replace(CHAT, from_=Instant(JAN))
+    cursors: dict[str, str] = {}
+    assert held(accrued(settings(since, OTHER), FEB, cursors=cursors)) == [(Decimal(2), Window(JAN, FEB))]
+    accrued(settings(OTHER), FEB + 60, FEB + 120, cursors=cursors)
+    again = accrued(settings(replace(since, count=Money("3")), OTHER), MAR, MAR + 60, cursors=cursors)
+    assert held(again) == [(Decimal(3), Window(FEB, MAR)), (Decimal(3), Window(MAR, MAR + 60))]
+
+
+def test_a_rate_taken_out_ends_in_the_ledger() -> None:
+    """What is not noted runs on to now: nothing of a rate that is gone may, not even while it is being put back."""
+    cursors: dict[str, str] = {}
+    accrued(settings(CHAT, OTHER), JAN, FEB, cursors=cursors)
+    assert len(collected(settings(OTHER), FEB, cursors)) == 0  # not later than its last second: next time
+    (batch, _) = sorted(collected(settings(OTHER), FEB + 60, cursors), key=lambda batch: batch.part)
+    (end,) = batch.reservations
+    assert (end.card, end.workload, end.count, end.window) == (
+        "gpus/chat/gpu",
+        "chat",
+        Decimal(0),
+        Window(FEB + 60, FEB + 60),
+    )
+
+
+def test_another_gpu_name_keeps_the_rate_the_same_one() -> None:
+    cursors: dict[str, str] = {}
+    rows = accrued(settings(CHAT), JAN, FEB, cursors=cursors)
+    rows += accrued(settings(replace(CHAT, gpu="h100")), MAR, cursors=cursors)
+    assert [row.window for row in rows] == [Window(JAN, FEB), Window(FEB, MAR)]
+    assert {row.card for row in rows} <= set(cards(settings(CHAT))) & set(cards(settings(replace(CHAT, gpu="h100"))))
+
+
+def test_a_part_named_after_its_gpu_goes_on() -> None:
+    cursors = {"chat/h100-80gb/gpu": str(JAN)}
+    (row,) = accrued(settings(CHAT), FEB, cursors=cursors)
+    assert (row.card, row.window) == ("gpus/chat/h100-80gb/gpu", Window(JAN, FEB))
+    assert cards(settings(CHAT))[row.card] == cards(settings(CHAT))["gpus/chat/gpu"]
+    assert list(cursors) == ["chat/h100-80gb/gpu"]
+
+
+def test_a_second_gpu_listed_below_leaves_the_first_rate_what_it_was() -> None:
+    a100 = replace(CHAT, gpu="a100-80gb", usd_per_hour=Money("1.29"))
+    cursors: dict[str, str] = {}
+    first = accrued(settings(CHAT), JAN, FEB, cursors=cursors)
+    both = accrued(settings(CHAT, a100), MAR, MAR + 60, cursors=cursors)
+    assert {row.card for row in first} == {row.card for row in both if row.gpu == CHAT.gpu}
+    assert [row.window for row in both if row.gpu == "a100-80gb"] == [Window(MAR, MAR + 60)]
+    (alone, *_) = accrued(settings(a100), MAR + 120, cursors=cursors)  # the first one ended: the second stays itself
+    assert {alone.card} == {row.card for row in both if row.gpu == "a100-80gb"}
+    assert cards(settings(a100))[alone.card].price_per_hour == Decimal("1.29")
+
+
+RATES = st.lists(
+    st.builds(
+        Rate,
+        st.sampled_from(["a", "a/b"]),
+        gpu=st.sampled_from(["", "b", "c"]),
+        usd_per_hour=st.just(Money("1")),
+        from_=st.sampled_from([None, Instant(JAN)]),
+        component=st.sampled_from(["gpu", "node"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(RATES)
+def test_every_rate_has_a_name_of_its_own(rates: list[Rate]) -> None:
+    one = settings(*rates)
+    rows = accrued(one, FEB, FEB + 60)
+    assert len({row.card for row in rows}) == len(rates)
+    assert all(cards(one)[row.card].workload == row.workload for row in rows)
+
+
+@given(st.lists(st.tuples(RATES, st.integers(1, 5)), min_size=1, max_size=6))
+def test_no_edit_of_the_config_reserves_a_second_twice(edits: list[tuple[list[Rate], int]]) -> None:
+    cursors: dict[str, str] = {}
+    rows: list[Reservation] = []
+    now = FEB
+    for rates, looks in edits:
+        for _ in range(looks):
+            now += 60
+            rows += accrued(settings(*rates), now, cursors=cursors)
+    for card in {row.card for row in rows}:
+        spans = sorted(row.window for row in rows if row.card == card)
+        assert all(one.end <= other.start for one, other in itertools.pairwise(spans))
 
 
 def test_a_changed_price_prices_the_same_reservations() -> None:

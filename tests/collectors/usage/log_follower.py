@@ -64,8 +64,10 @@ class Follower:
         self.batches += 1
         self.usage += batch.usage
         self.rejected.update(batch.rejected)
-        if batch.cursor is not None:
+        if batch.cursor:
             self.cursors[batch.part] = batch.cursor
+        elif batch.cursor == "":
+            self.cursors.pop(batch.part, None)
         for observed in batch.observed:
             self.complete_through = observed.window.end
 

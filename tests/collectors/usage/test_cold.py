@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from collectors.usage import pool, reading
 from collectors.usage.aggregate import Job, LineReader
-from collectors.usage.duplicates import Ids, Seen, newest, restore, save
-from tests.collectors.usage.log_follower import EDGES, NOW, Follower
+from collectors.usage.duplicates import Apart, Ids, Seen, newest, restore, save
+from tests.collectors.usage.log_follower import EDGES, NOW, Follower, line
 
 TIMES = st.one_of(
     st.integers(NOW - 7000, NOW),
@@ -23,7 +24,7 @@ TIMES = st.one_of(
         ["2026-09-21T01:00:00+02:00", "2026-09-21 00:01:02Z", "2026-09-21T00:00:00", "soon", None, True, -5]
     ),
 )
-COUNTS = st.one_of(st.integers(0, 9000), st.sampled_from([0, -1, 2**53, 1.5, "7", None, True]))
+COUNTS = st.one_of(st.integers(0, 9000), st.sampled_from([0, -1, 10**12, 1.5, "7", None, True]))
 TOKEN_TYPES = st.sampled_from(
     ["input", "output", "cache_read", "cache_write", "cache_write_1h", "audio_input", "Bad type"]
 )
@@ -63,7 +64,8 @@ LINES = st.lists(st.one_of(ROWS.map(lambda row: json.dumps(row).encode()), JUNK)
 def result(lines: list[bytes], detected: Any, size: int) -> Any:
     reader = LineReader(Job("auto", detected, NOW, fallback_at=NOW, band_edges=EDGES))
     for start in range(0, len(lines), size):
-        reader.read(b"".join(line + b"\n" for line in lines[start : start + size]), start + 1)
+        block = b"".join(line + b"\n" for line in lines[start : start + size])
+        reader.read(block, start + 1, block.count(b"\n"))
     merged = pool.merge([reader.result()])
     usage = sorted((u.slot, u.provider, u.model, u.service_tier, u.region, u.band, u.labels) for u in merged.usage)
     sums = sorted((u.slot, u.model, u.requests, sorted(u.tokens.items()), u.band_known) for u in merged.usage)
@@ -122,6 +124,32 @@ def test_cold_equals_tail(
     assert again.read().requests == 0
 
 
+@pytest.mark.parametrize("far", [0, 3])
+def test_repeats_near_and_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: int) -> None:
+    """Lines repeated at once are judged by each child for itself; a few from long before need the order."""
+    rng = random.Random(9)
+    rows: list[bytes] = []
+    for i in range(9000):
+        rows += [line(i, ts=NOW - 20000 + i)] * (2 if rng.random() < 0.02 else 1)
+    for n in range(far):
+        rows.insert(4000 + 2000 * n, rows[1500 + 2000 * n])
+    path = tmp_path / "cold.jsonl"
+    path.write_bytes(b"".join(rows))
+    accepted = []
+    accept = Apart.accept
+
+    def noted(self: Apart, pieces: Any, now: int) -> bool:
+        accepted.append(accept(self, pieces, now))
+        return accepted[-1]
+
+    monkeypatch.setattr(Apart, "accept", noted)
+    monkeypatch.setattr(reading, "COLD_BYTES", 0)
+    monkeypatch.setattr(reading, "COMMIT_BYTES", 150_000)
+    log = Follower(path, duplicates="possible").read()
+    assert log.requests == 9000 and log.rejected == {"duplicate": len(rows) - 9000} and not log.failures
+    assert any(accepted) and (far == 0 or not all(accepted))
+
+
 def test_a_child_that_dies_fails_the_file_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cold.jsonl"
     write_random(path, 9000, seed=6)
@@ -152,21 +180,42 @@ def test_ids_survive_a_cursor() -> None:
     seen.advance(NOW, NOW)
     assert not any(seen.repeats(f"id-{n}", NOW) for n in range(1000))
     fresh, counted = seen.take()
-    assert len(fresh.keys) == 1000 and not counted
+    assert len(fresh.ids.keys) == 1000 and not counted
     other = Seen(7200)
-    other.learn(restore(save(newest(fresh, 0, 5000))), NOW)
+    other.learn(restore(save(newest(fresh.ids, 0, 5000))), NOW)
     assert all(other.repeats(f"id-{n}", NOW) for n in range(1000)) and not other.repeats("id-1000", NOW)
     assert newest(Ids.of(), 0, 5) == Ids.of()
 
 
-def test_shards_divide_the_ids(tmp_path: Path) -> None:
-    names = [f"id-{n % 700}" for n in range(1000)]
-    kept = 0
-    for shard in range(3):
-        seen = Seen(7200, (shard, 3))
-        seen.advance(NOW, NOW)
-        kept += sum(not seen.repeats(name, NOW) for name in names)
-    assert kept == 700
+ROWS_WITH_IDS = st.lists(st.tuples(st.integers(0, 12), st.integers(-6, 6)), max_size=12)
+
+
+def judged(seen: Seen, rows: list[tuple[int, int]]) -> list[bool]:
+    kept = []
+    for number, shift in rows:
+        seen.advance(NOW + shift * 300, NOW)
+        kept.append(seen.repeats(f"id-{number}", NOW + shift * 300))
+    return kept
+
+
+@given(ROWS_WITH_IDS, st.lists(ROWS_WITH_IDS, max_size=3))
+def test_pieces_that_agree_were_judged_as_in_order(before: list[Any], pieces: list[list[Any]]) -> None:
+    whole = Seen(900)
+    judged(whole, before)
+    whole.take()
+    apart, met, counts = [], [], Counter[str]()
+    for piece in pieces:
+        seen = Seen(900)
+        apart.append(judged(seen, piece))
+        fresh, counted = seen.take()
+        met.append(fresh)
+        counts.update(counted)
+    if Apart(whole).accept(met, NOW):
+        whole.clear()
+        judged(whole, before)
+        whole.take()
+        assert [judged(whole, piece) for piece in pieces] == apart
+        assert whole.take()[1] == counts
 
 
 def test_a_time_in_the_future_does_not_end_the_horizon() -> None:

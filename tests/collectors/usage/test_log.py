@@ -269,6 +269,27 @@ def test_stopping_between_commits_loses_and_repeats_nothing(path: Path, monkeypa
     assert log.requests == 40 and not log.rejected
 
 
+def test_the_position_of_a_file_that_is_gone_is_dropped_after_a_week(path: Path) -> None:
+    path.write_bytes(line(1))
+    other = path.with_name("usage2.jsonl")
+    other.write_bytes(line(2))
+    log = Follower(str(path.with_name("*.jsonl"))).read()
+    other.rename(other.with_suffix(".away"))
+    log.read(NOW + 60)
+    assert len(log.cursors) == 3
+    other.with_suffix(".away").rename(other)  # it comes back: the week starts anew
+    log.restart()
+    log.read(NOW + 6 * 86400)
+    other.unlink()
+    for day in (7, 8, 9, 13, 14):
+        log.read(NOW + day * 86400 + 1)
+        assert len(log.cursors) == 3
+    log.restart()
+    log.read(NOW + 14 * 86400 + 2)
+    assert len(log.cursors) == 2 and log.requests == 2
+    assert log.read(NOW + 15 * 86400).requests == 2 and not log.failures
+
+
 def test_a_cursor_of_something_else_is_an_error(path: Path) -> None:
     path.write_bytes(line(1))
     log = Follower(path)

@@ -12,10 +12,14 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from collectors import Context, build
+from collectors.records import Batch
 from exporter.__main__ import COMMANDS, main
 from exporter.commands import logs
+from exporter.commands.configured import configured
 from exporter.commands.types import MOMENT
 from exporter.config import Config
+from exporter.ledger.store import Ledger
 
 ROOT = Path(__file__).parents[3]
 DOC = ROOT / "docs" / "command-line.md"
@@ -122,6 +126,60 @@ def test_checking_a_good_config(tmp_path: Path) -> None:
     printed = run("check", "--config.file", str(QUICKSTART), "--print").stdout
     (tmp_path / "printed.yaml").write_text(printed)
     assert run("check", "--config.file", str(tmp_path / "printed.yaml"), "--print").stdout == printed
+
+
+H100 = '{workload: chat, gpu: h100, usd_per_hour: "2"}'
+A100 = '{workload: chat, gpu: a100, usd_per_hour: "1"}'
+UNNAMED = (
+    "warning: the ledger holds rent of card %s that the configuration no longer names: its past cost is not shown; "
+    "keep the rate with an `until`\n"
+)
+
+
+def rented(folder: Path, rates: str, name: str = "gpus") -> Path:
+    config = folder / "config.yaml"
+    config.write_text(
+        f"collectors: [{{name: {name}, kind: rate_card, rates: [{rates}]}}]\n"
+        f"workloads: [{{name: chat, match: {{model: a}}}}]\nstorage: {{path: '{folder}/ledger.db'}}\n"
+    )
+    return config
+
+
+@pytest.mark.parametrize(
+    ("rates", "name", "said"),
+    [
+        (f"{H100}, {A100}", "gpus", ""),
+        (H100.replace("h100", "h100-80gb") + ", " + A100, "gpus", ""),
+        (H100.replace("usd", "until: 2026-12-01, usd") + ", " + A100, "gpus", ""),
+        (H100, "gpus", UNNAMED % "gpus/chat/a100/gpu"),
+        (f"{H100}, {A100}", "rent", UNNAMED % "gpus/chat/a100/gpu" + UNNAMED % "gpus/chat/gpu"),
+        (
+            f"{A100}, {H100}",
+            "gpus",
+            "warning: the ledger holds rent of card gpus/chat/gpu for h100, the configuration gives that card to a100: "
+            "list the rate of h100 first again\n",
+        ),
+    ],
+    ids=["same", "other GPU name", "ended", "removed", "other collector", "other order"],
+)
+def test_checking_says_what_an_edit_makes_of_past_rent(tmp_path: Path, rates: str, name: str, said: str) -> None:
+    first = configured(rented(tmp_path, f"{H100}, {A100}"))
+    ledger = Ledger(tmp_path / "ledger.db", 0)
+    for now in (1000, 2000):
+        collector = build(first.collectors[0], Context(first_start=0))
+        for batch in collector.collect(now, ledger.cursors("gpus")):
+            assert isinstance(batch, Batch)
+            ledger.commit("gpus", batch, now)
+    result = run("check", "--config.file", str(rented(tmp_path, rates, name)))  # while the exporter runs
+    ledger.close()
+    assert (result.exit_code, result.stderr) == (0, said)
+
+
+def test_checking_with_a_ledger_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"not a database" * 400)
+    result = run("check", "--config.file", str(rented(tmp_path, H100)))
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/config.yaml: ok\n")
+    assert "warning: the rent in the ledger was not checked: " in result.stderr
 
 
 def test_checking_live_says_which_source_does_not_answer(tmp_path: Path) -> None:

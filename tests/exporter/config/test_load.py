@@ -244,6 +244,51 @@ def test_a_workload_that_takes_all_of_the_engine_keeps_it_from_a_later_one(tmp_p
     assert warnings(config) == []
 
 
+LEAKS = [
+    "http://user:hunt@er2@host/metrics",
+    "http://host/metrics?auth=hunter2",
+    "http://user:hunt@er2@host:port/metrics?auth=hunter2",
+    "http://user:hunt/er2@host/metrics",
+    "http://user:hunt er2@host/metrics",
+    "ftp://user:hunt@er2@host/metrics?auth=hunter2",
+]
+
+
+@pytest.mark.parametrize("target", LEAKS)
+def test_secrets_in_a_target_are_in_no_print_and_no_error(target: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    one = f'{{name: e, kind: vllm, targets: ["{target}"], interval: %s}}'
+    for text in (one % "15s", one % "soon", f"{one % '15s'}, {(one % '15s').replace('name: e', 'name: f')}"):
+        path.write_text(f"collectors: [{text}]")
+        try:
+            said, _ = describe(str(path), {})
+        except ConfigError as error:
+            said = str(error)
+        assert "hunt" not in said
+        assert "er2" not in said
+
+
+COUNTED = "{name: gpus, kind: rate_card, rates: [{workload: chat, usd_per_hour: 1, count: %s, resources: %s}]}"
+BILL = "{name: bill, kind: focus, path: '/x/*.csv'}"
+
+
+@pytest.mark.parametrize(
+    ("collectors", "warned"),
+    [
+        (f"{COUNTED % (2, [])}, {BILL}", True),
+        (f"{COUNTED % (2, '[i-1, i-2]')}, {BILL}", False),
+        (f"{COUNTED % (1, [])}, {BILL}", False),
+        (COUNTED % (2, []), False),
+    ],
+)
+def test_a_card_for_several_gpus_beside_a_bill_should_list_them(collectors: str, warned: bool, tmp_path: Path) -> None:
+    text = f"collectors: [{collectors}]\nworkloads: [{{name: chat, match: {{model: a}}}}]"
+    found = warnings(loaded(tmp_path, text))
+    assert len(found) == warned
+    if warned:
+        assert found[0].startswith("collectors[0].rates[0].resources: one billed resource would replace the whole card")
+
+
 def test_a_card_for_a_workload_that_is_not_configured_is_a_warning(tmp_path: Path) -> None:
     config = loaded(tmp_path, "collectors: [{name: gpus, kind: rate_card, rates: [{workload: x, usd_per_hour: 1}]}]")
     (warning,) = warnings(config)

@@ -302,3 +302,16 @@ def test_a_full_disk_loses_nothing_and_is_over_when_there_is_room(ledger: Ledger
     ledger.commit("c", big, NOW)
     assert ledger.writable
     assert len(rows(ledger)) == 501
+
+
+def test_endless_label_values_do_not_make_endless_series(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    monkeypatch.setattr("exporter.ledger.writer.MAX_SERIES", 20)
+    for i in range(50):
+        labelled = Usage(0, "api", "p", "m", {"input": 1}, labels=(("session", str(i)),))
+        ledger.commit("log", Batch("f", usage=[labelled], cursor=str(i)), NOW)
+    series = ledger.snapshot().series
+    assert len(series) <= 22
+    assert sum(one.tokens(0, 1)["input"] for one in series) == 50
+    assert "more than 20 usage series" in caplog.text

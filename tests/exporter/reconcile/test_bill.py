@@ -30,7 +30,7 @@ from exporter.reconcile.bill import (
     share,
     window_parts,
 )
-from exporter.reconcile.bill_match import BillMatcher, match_bill, scope_of
+from exporter.reconcile.bill_match import BillMatcher, scope_of
 from exporter.reconcile.report import BillReport
 from tests.collectors.billing.bills import NOW, RECORDED, collector, deliver
 from tests.collectors.billing.bills import line as row_of
@@ -235,10 +235,10 @@ def test_a_card_that_lists_the_resource_comes_first_while_it_holds() -> None:
         "c": card("later", "i-1", MAY + 3600),
     }
     line = bill([charge(resource="i-1", tags=(("team", "chat"),))])[0]
-    assert match_bill(line, WORKLOADS, cards) == ("now", "")
-    assert match_bill(line, WORKLOADS, {"a": cards["a"], "c": cards["c"]}) == ("chat", "")
+    assert BillMatcher(WORKLOADS, cards)(line) == ("now", "")
+    assert BillMatcher(WORKLOADS, {"a": cards["a"], "c": cards["c"]})(line) == ("chat", "")
     instant = bill([charge(resource="i-1", window=Window(MAY, MAY))])[0]
-    assert match_bill(instant, (), cards) == ("now", "")
+    assert BillMatcher((), cards)(instant) == ("now", "")
 
 
 def test_globs_on_columns_and_tags_then_tags_alone() -> None:
@@ -247,15 +247,15 @@ def test_globs_on_columns_and_tags_then_tags_alone() -> None:
     )
     by_model = Workload("by-model", match={"model": "*"})
     lines = bill([charge(resource="i-1", tags=(("team", "chat"),)), charge(tags=(("model", "m"), ("team", "chat")))])
-    assert match_bill(lines[0], (by_model, WORKLOADS[0], by_bill), {}) == ("by-bill", "")
-    assert match_bill(lines[1], (by_bill, by_model, WORKLOADS[0]), {}) == ("by-model", "")
-    assert match_bill(bill([charge(sku="model")])[0], (by_model,), {}) == (None, "missing_tag")
+    assert BillMatcher((by_model, WORKLOADS[0], by_bill), {})(lines[0]) == ("by-bill", "")
+    assert BillMatcher((by_bill, by_model, WORKLOADS[0]), {})(lines[1]) == ("by-model", "")
+    assert BillMatcher((by_model,), {})(bill([charge(sku="model")])[0]) == (None, "missing_tag")
 
 
 def test_only_usage_is_a_workloads() -> None:
     for line in (charge(category="Tax"), charge(category="Purchase"), charge(commitment_status="Unused")):
         tagged = bill([replace(line, tags=(("team", "chat"),), resource="i-1")])[0]
-        assert match_bill(tagged, WORKLOADS, {"a": card("now", "i-1")}) == (None, "not_usage")
+        assert BillMatcher(WORKLOADS, {"a": card("now", "i-1")})(tagged) == (None, "not_usage")
 
 
 def test_the_same_resource_may_change_hands() -> None:

@@ -23,6 +23,12 @@ def test_a_dead_source_delays_an_hour_but_does_not_stop_it() -> None:
     assert list(due(0, HOUR, HOUR, 2 * HOUR + PATIENCE, True, HOUR)) == [2 * HOUR]
 
 
+def test_after_a_change_of_the_interval_the_instants_are_on_the_new_grid() -> None:
+    last = 5 * HOUR + 900
+    assert list(due(10, last, 8 * HOUR, 8 * HOUR, True, HOUR)) == [6 * HOUR, 7 * HOUR, 8 * HOUR]
+    assert list(due(10, 6 * HOUR, 6 * HOUR + 900, 6 * HOUR + 900, True, 900)) == [6 * HOUR + 900]
+
+
 @given(st.lists(st.integers(1, 5000), max_size=60))
 def test_the_same_instants_whatever_the_times_of_the_looks(steps: list[int]) -> None:
     made: list[int] = []
