@@ -143,7 +143,7 @@ class Runner:
 
     def _increments(self, name: str, running: Running, batch: Batch, now: int) -> Iterator[Increment]:
         """How one batch moves the counters. A collector that only checks moves none but its rejected records."""
-        yield from rejected_increments(name, batch)
+        yield from rejected_increments(name, batch, self._fx)
         if name not in self._checks:
             workloads = self._config.workloads
             book = self._pricer.ensure(price_keys(name, batch, workloads, self._automatic), now)

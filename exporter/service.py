@@ -16,6 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from collectors import Context
+from exporter import __version__
 from exporter.config import Config
 from exporter.ledger.files import LedgerUnusableError
 from exporter.ledger.schema import NewerLedgerError
@@ -140,14 +141,18 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
         stop_on_signals(server)
         publisher = _opened(exporter, publication)
         scheduler = _schedule(exporter, publisher, clock)
+        url = url_of(bound)
+        sources = ", ".join(f"{name} ({one.settings.kind})" for name, one in exporter.runner.running.items())
+        log.info("llm-cost-exporter %s serves %s; ledger %s; reads %s", __version__, url, config.storage.path, sources)
         if started is not None:
-            started(url_of(bound))
+            started(url)
         try:
             server.run()
         finally:
             publisher.stop()
             scheduler.shutdown(wait=False)
             hanging = exporter.runner.stop(STOP_WITHIN)
+    log.info("stopped; the ledger is closed")
     for name in hanging:
         log.warning("%s is still running: stopped without it, it goes on from its last commit at the next start", name)
     return hanging

@@ -45,9 +45,13 @@ def usage_increments(
         yield Increment("llmcost_late_tokens_total", (collector,), late)
 
 
-def rejected_increments(collector: str, batch: Batch) -> Iterator[Increment]:
-    """The records of a batch that could not be used, by reason."""
-    for reason, count in batch.rejected.items():
+def rejected_increments(collector: str, batch: Batch, fx: Mapping[str, Decimal]) -> Iterator[Increment]:
+    """The records of a batch that could not be used, by reason; bill lines in a currency without a rate among them."""
+    rejected = dict(batch.rejected)
+    foreign = sum(charge.currency not in fx for charge in batch.charges)
+    if foreign:
+        rejected["no_exchange_rate"] = foreign
+    for reason, count in rejected.items():
         yield Increment("llmcost_exporter_rejected_records_total", (collector, reason), count)
 
 

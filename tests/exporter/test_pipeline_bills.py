@@ -143,3 +143,15 @@ def test_evidence_shares_sum_to_one_and_the_bill_closes(tmp_path: Path) -> None:
         assert week.parts["effective"]["allocated"] == Decimal("12.000000001")
         assert week.parts["billed"]["tax"] == Decimal("19.01")
         assert week.parts["effective"]["unallocated"] == Decimal("0.07")
+
+
+def test_lines_in_a_currency_without_a_rate_are_counted_and_change_no_cost(tmp_path: Path) -> None:
+    bill = tmp_path / "bill.csv"
+    with engine(steady) as vllm, Simulation(with_bill(tmp_path, vllm), vllm) as sim:
+        sim.at(START)
+        deliver(bill, {0: "6", 1: "6"}, 1, extra=False)
+        bill.write_text(bill.read_text().replace("USD", "EUR"))
+        sim.until(START + 4 * HOUR + 120, 120)
+        assert shown(sim)["gpu"] == pytest.approx(7.2 * 4)
+        reason = {"collector": "bill", "reason": "no_exchange_rate"}
+        assert sim.value("llmcost_exporter_rejected_records_total", **reason) == 2
