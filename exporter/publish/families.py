@@ -200,6 +200,12 @@ _DECISION = (
         "Amount lost since the crossing by not being on the cheaper path, in USD.",
     ),
     _gauge(
+        "llmcost_switching_cost_usd",
+        "workload path",
+        "usd",
+        "Configured cost of moving to the alternative, in USD, below which a crossing does not page; absent if none.",
+    ),
+    _gauge(
         "llmcost_fixed_usd_per_month",
         "workload",
         "usd_per_month",

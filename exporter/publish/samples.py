@@ -92,6 +92,7 @@ def _workload(rows: Rows, report: WorkloadReport) -> None:
     key = report.workload, report.path
     for window, figures in report.windows.items():
         _window(rows, key, window, figures)
+    rows.add("llmcost_switching_cost_usd", key, report.switching_cost_usd)
     for evidence, share in report.evidence_ratio.items():
         rows.add("llmcost_evidence_ratio", (*key, evidence), share)
     for (token_type, method), usd in report.token_type_usd_per_token.items():

@@ -97,6 +97,7 @@ class WorkloadReport:
     utilization_ratio: Decimal | None = None
     unused_capacity_usd: Decimal | None = None
     fixed_usd_per_month: Decimal | None = None
+    switching_cost_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, Stat
         utilization_ratio=used,
         unused_capacity_usd=formulas.unused_capacity_usd(figures.cost_of("gpu"), used),
         fixed_usd_per_month=fixed if view.path == "self_hosted" and fixed else None,
+        switching_cost_usd=Decimal(settings.switching_cost_usd) or None,
     )
 
 

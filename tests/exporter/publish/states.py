@@ -112,6 +112,7 @@ def _chat() -> WorkloadReport:
         utilization_ratio=Decimal("0.5219"),
         unused_capacity_usd=Decimal("858.17"),
         fixed_usd_per_month=Decimal(4287),
+        switching_cost_usd=Decimal(900),
     )
     return WorkloadReport(**{**_fields(report), "windows": {"24h": day, "7d": week}})
 
