@@ -38,7 +38,6 @@ class Running:
     last_success: float | None = None
     failures: dict[str, str] = field(default_factory=dict)
     parts: set[str] = field(default_factory=set)  # all that have delivered, in this run or before
-    rejected: dict[str, int] = field(default_factory=dict)
     last_error: str = ""
     last_error_at: float | None = None
 
@@ -138,8 +137,6 @@ class Runner:
             return restatement(name, old, new, self._fx, self._in_scope)
 
         self._ledger.commit(name, batch, now, increments, restated if _restates(batch) else None)
-        for reason, count in batch.rejected.items():
-            running.rejected[reason] = running.rejected.get(reason, 0) + count
 
     def _increments(self, name: str, running: Running, batch: Batch, now: int) -> Iterator[Increment]:
         """How one batch moves the counters. A collector that only checks moves none but its rejected records."""
@@ -165,6 +162,14 @@ class Runner:
         else:
             running.last_success = now
 
+    def _rejected(self, name: str) -> dict[str, int]:
+        """Unusable records by reason, counted since the ledger began: the page and the counter say the same."""
+        return {
+            labels[1]: int(counter.value)
+            for (family, labels), counter in self._ledger.counters().items()
+            if family == "llmcost_exporter_rejected_records_total" and labels[0] == name and counter.value
+        }
+
     def _health(self, name: str, running: Running, complete_through: Mapping[str, int]) -> CollectorHealth:
         now = self._clock()
         overdue = _overdue(running, now)
@@ -177,7 +182,7 @@ class Runner:
             last_success=running.last_success,
             complete_through=complete_through.get(name),
             parts={"ok": len(running.parts - set(running.failures)), "failed": len(running.failures)},
-            rejected=dict(running.rejected),
+            rejected=self._rejected(name),
             last_error=overdue or running.last_error,
             last_error_at=now if overdue else running.last_error_at,
         )

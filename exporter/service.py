@@ -182,10 +182,13 @@ def stop_on_signals(server: uvicorn.Server) -> None:
 def bind(listen: str) -> socket.socket:
     """A listening socket for `host:port` or `:port` (all interfaces). Raises OSError naming the address."""
     host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise OSError(f"cannot listen on {listen!r}: expected HOST:PORT or :PORT (--web.listen-address)")
     try:
         return socket.create_server((host.strip("[]"), int(port)), family=_family(host), backlog=128)
-    except (OSError, ValueError) as error:
-        raise OSError(f"cannot listen on {listen!r}: {error} (--web.listen-address host:port)") from error
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OSError(f"cannot listen on {listen!r}: {why} (--web.listen-address)") from error
 
 
 def url_of(bound: socket.socket) -> str:

@@ -51,6 +51,9 @@ def test_every_command_it_prints_is_there(line: str) -> None:
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         return
+    if not words[0].endswith("llm-cost-exporter"):
+        assert words[0] in ("python3.11", "venv/bin/pip")  # how it is installed: .ci/install does the same
+        return
     command = main.get_command(click.Context(main), words[1])
     assert command is not None
     options = {option for parameter in command.params for option in parameter.opts}

@@ -24,6 +24,7 @@ from collectors.usage.vocabulary import KnownLabels, Vocabulary
 
 MAX_LABEL_SETS = 2000  # in one commit; records of further sets are counted without labels
 MAX_PROBLEMS = 5
+AHEAD = 3600  # seconds a record's clock may be ahead of this one; beyond, no window would ever show it
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _SLOT = timedelta(seconds=SLOT)
@@ -182,6 +183,8 @@ class LineReader:
             raise Reject("no_timestamp")
         if not 0 <= value < LATEST:
             raise Reject("bad_timestamp")
+        if value > self._job.now + AHEAD:
+            raise Reject("future_timestamp")
         slot = slot_of(int(value))
         if self._seen is not None:
             self._seen.advance(slot, self._job.now)

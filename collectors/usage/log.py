@@ -6,9 +6,9 @@ line without a time gets the time of the read if the file was already followed (
 `late_after` ago), and is rejected as `no_timestamp` in a backlog.
 
 Reasons in `Batch.rejected`: `malformed`, `unknown_format`, `no_usage`, `partial_usage` (a stream's running total),
-`no_model`, `no_timestamp`, `bad_timestamp`, `bad_tokens`, `bad_requests`, `bad_field`, `inconsistent_usage`,
-`line_too_long`, `gateway_cache_hit`, `reread`, `duplicate`. `beyond_duplicate_horizon` is informative: such records are
-counted as usage, but were too old to be compared.
+`no_model`, `no_timestamp`, `bad_timestamp`, `future_timestamp`, `bad_tokens`, `bad_requests`, `bad_field`,
+`inconsistent_usage`, `line_too_long`, `gateway_cache_hit`, `reread`, `duplicate`. `beyond_duplicate_horizon` is
+informative: such records are counted as usage, but were too old to be compared.
 """
 
 import logging
@@ -126,7 +126,8 @@ class UsageLog:
             reported = self._reported.get(part, 0)
             if reported < MAX_PROBLEMS:
                 self._reported[part] = reported + 1
-                log.warning("%s: line %d is not counted: %s", path, line, reason)
+                last = " (the last one named of this file)" if reported + 1 == MAX_PROBLEMS else ""
+                log.warning("%s: line %d is not counted: %s%s", path, line, reason, last)
 
 
 def _last_read(cursors: Mapping[str, str]) -> int | None:

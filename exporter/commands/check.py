@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from exporter.aside import call_aside
 from exporter.commands.configured import config_file, configured, described
 from exporter.commands.rent import rent_warnings
 from exporter.config import Config
+from exporter.reconcile.alternatives import api_key
 
 LIVE_SECONDS = 60  # of one source; what a large backlog holds beyond is not needed to know that it can be read
 
@@ -23,12 +25,25 @@ def check(config_file: Path, show: bool, live: bool) -> None:
     if show:
         click.echo(text, nl=False)
     config = configured(config_file)
-    for warning in (*warnings, *rent_warnings(config)):
+    for warning in (*warnings, *rent_warnings(config), *_unpriced(config)):
         click.echo(f"warning: {warning}", err=True)
     if live and not _answer(config):
         raise SystemExit(1)
     if not show:
         click.echo(f"{config_file}: ok")
+
+
+def _unpriced(config: Config) -> list[str]:
+    """Alternatives that no price is known for: mostly a misspelt provider or model."""
+    named = {a.api: api_key(a.api, a.service_tier, a.region) for w in config.workloads for a in w.alternatives if a.api}
+    if not named:
+        return []
+    rates = call_aside("exporter.prices.resolve:resolve", list(named.values()), config.prices.overrides)
+    return [
+        f"no price is known for the alternative api: {name} (try `prices {name}`, or add it to prices.overrides)"
+        for name, key in named.items()
+        if not rates[key]
+    ]
 
 
 def _answer(config: Config) -> bool:

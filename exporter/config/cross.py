@@ -31,7 +31,20 @@ def warnings(config: Config) -> list[str]:
     collectors: Items = [(("collectors", i), each) for i, each in enumerate(config.collectors)]
     workloads: Items = [(("workloads", i), each) for i, each in enumerate(config.workloads)]
     unsure = [str(Problem(place, text)) for place, text, sure in _meters(collectors, workloads) if not sure]
-    return [*unsure, *_unknown_card_workloads(collectors, config.workloads), *_unlisted_resources(collectors)]
+    return [
+        *unsure,
+        *_unknown_card_workloads(collectors, config.workloads),
+        *_unlisted_resources(collectors),
+        *_plans(workloads),
+    ]
+
+
+def _plans(workloads: Items) -> Iterator[str]:
+    for place, workload in workloads:
+        for i, alternative in enumerate(workload.alternatives):
+            if alternative.self_hosted is not None:
+                text = "self-hosting plans have no figures yet: the status of this workload stays unknown (no_plan)"
+                yield str(Problem((*place, "alternatives", i, "self_hosted"), text))
 
 
 def _currencies(collectors: Items, fx: Mapping[str, Money], document: Document) -> Iterator[Problem]:

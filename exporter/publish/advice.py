@@ -58,8 +58,9 @@ _UNKNOWN = {
         "Nothing. The cost per token shown is real. For a rough answer run “breakeven” with the plan's numbers.",
     ),
     "no_usage": Advice(
-        "A rate card names this workload, but no source reports usage of it.",
-        "Check that the workload's name or “match” agrees with the labels of the engine or log, then run “check”.",
+        "A rate card or a bill names this workload, but no source has reported usage of it.",
+        "If a collector below is failing, mend it first. Otherwise check that the workload's name or “match” agrees "
+        "with the labels of the engine or log, then run “check”.",
     ),
 }
 

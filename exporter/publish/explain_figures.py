@@ -58,13 +58,18 @@ def _why_no_cost(case: Case) -> str:
         return "no token has a price" if case.figures.covered_seconds else "no closed slot is covered yet"
     asked = case.figures.asked
     known = case.view.costs.known.clip(asked.start, asked.end)
-    return "no closed slot is covered yet" if known else "no rate card and no bill is for this workload"
+    if known or case.view.costs.known:
+        return "no closed slot is covered yet"
+    return "no rate card and no bill is for this workload"
 
 
 def _rents(case: Case) -> Iterator[str]:
     """C by component and evidence, a line for each card, bill and fixed cost; what bills superseded below."""
     within, fx = covered(case), case.inputs.fx
-    found = [(b.usd, b.component, b.evidence, _billed(case, b)) for b in billed_lines(case.billed, fx, within)]
+    found = [
+        (b.usd, b.component, b.evidence, _billed(case, b))
+        for b in billed_lines(case.billed, case.inputs.cards, fx, within)
+    ]
     cards = [card for card in _cards(case) if card.usd_per_unit is not None]
     found += [
         (c.usd, c.card.component, "configured", _card(case, c)) for c in cards if c.hours or not c.superseded_hours

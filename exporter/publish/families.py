@@ -197,7 +197,7 @@ _DECISION = (
         "llmcost_missed_saving_usd",
         "workload path alternative",
         "usd",
-        "Amount lost since the crossing by not being on the cheaper path, in USD.",
+        "Amount lost on the dearer path since the crossing, in USD, at the mean rate of each evaluated window.",
     ),
     _gauge(
         "llmcost_switching_cost_usd",

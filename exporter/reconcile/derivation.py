@@ -135,11 +135,13 @@ def _hours(rents: Iterable[Rent], covered: Intervals, shares: int) -> Decimal:
     return Decimal(sum((rent.seconds & covered).seconds for rent in rents)) / (shares * HOUR)
 
 
-def billed_lines(billed: Sequence[BillLine], fx: Mapping[str, Decimal], covered: Intervals) -> list[BilledLine]:
+def billed_lines(
+    billed: Sequence[BillLine], cards: Mapping[str, Card], fx: Mapping[str, Decimal], covered: Intervals
+) -> list[BilledLine]:
     """The bills behind C over `covered`: the lines allocated to the workload, by collector, component and evidence."""
     groups: dict[tuple[str, Component, Evidence], list[tuple[BillLine, Decimal]]] = {}
     for line in billed:
-        costs: Costs = self_hosted_costs((), {}, [line], Intervals(), fx, Decimal(0), 0)
+        costs: Costs = self_hosted_costs((), cards, [line], Intervals(), fx, Decimal(0), 0)
         for rent in costs.counted:
             if rent.seconds & covered:
                 group = groups.setdefault((line.collector, rent.component, rent.evidence), [])

@@ -83,7 +83,7 @@ def self_hosted_costs(
     `end` the end of closed time. Fixed costs are prorated by second of a 730 h month and run whenever cost is known:
     whenever the workload's main component is priced. A bill for its disk alone does not make its GPUs free.
     """
-    priced = [_componented(line.charge, cards) for line in lines if line.charge.currency in fx]
+    priced = [componented(line.charge, cards) for line in lines if line.charge.currency in fx]
     no_fx = {line.charge.currency for line in lines if line.charge.currency not in fx}
     counted, superseded = _billed(priced, fx), []
     known: dict[Component, Intervals] = {}
@@ -120,7 +120,7 @@ def billed_seconds(charge: Charge) -> Intervals:
     return Intervals([(start, end)])
 
 
-def _componented(charge: Charge, cards: Mapping[str, Card]) -> Charge:
+def componented(charge: Charge, cards: Mapping[str, Card]) -> Charge:
     """A line for a resource that a card names pays for what the card pays for, whatever its SKU looks like."""
     for card in cards.values():
         if charge.resource and charge.resource in card.resources:

@@ -138,7 +138,7 @@ def test_a_card_alone_is_explained_too() -> None:
     text = flat(explained(series=series))
     assert "STATUS unknown (no_usage)" in text
     assert "2 h100-80gb x 2.49 USD/h x 24 h" in text
-    assert "A rate card names this workload, but no source reports usage of it." in text
+    assert "A rate card or a bill names this workload, but no source has reported usage of it." in text
 
 
 def test_a_superseded_card_is_shown_beside_the_bill() -> None:

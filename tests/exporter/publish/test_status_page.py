@@ -108,7 +108,7 @@ def test_a_workload_without_anything_known_is_shown_with_dashes() -> None:
     assert "No workload has been seen yet" in render(state) and "No collector is configured" in render(state)
     unknown = next(w for w in status_view(installation()).workloads if w.name == "qwen3-coder")
     assert (unknown.effective, unknown.saving, unknown.coverage, unknown.facts) == ("–", "–", "–", ())
-    assert "A rate card names this workload" in unknown.advice.why
+    assert "A rate card or a bill names this workload" in unknown.advice.why
 
 
 @pytest.mark.parametrize(

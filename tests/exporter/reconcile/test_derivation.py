@@ -59,7 +59,7 @@ def test_the_lines_of_a_cost_add_up_to_it(given: Inputs, start: int, end: int) -
         sums[card.card.component, "configured"] += card.usd
         rate = card.count * card.card.price_per_hour * (card.usd_per_unit or 0)
         assert card.usd == pytest.approx(rate * card.hours, rel=Decimal("1e-20"))
-    for bill in billed_lines(lines, given.fx, covered):
+    for bill in billed_lines(lines, given.cards, given.fx, covered):
         sums[bill.component, bill.evidence] += bill.usd
     sums["fixed", "configured"] += sum(
         fixed_lines(given.config.workloads[0].fixed_usd_per_month, view.costs.known, covered).values(), Decimal(0)
