@@ -1,8 +1,9 @@
 """A cold JSONL backlog through the usage log collector, against a bare DuckDB aggregation of the same file.
 
-The reference is `read_json` with explicit columns, grouped by hour, model and team. Both sides are separate processes,
-timed from their start to their end (interpreter and imports included), taken in turns, the median of each. Peak memory
-is the sum of the peaks of the collector's process and of its children, read from /proc while it runs.
+The reference is `read_json` with explicit columns, grouped by hour, model and team. Beside it, `ratio_same_groups` is
+against a query that reads the columns and makes the groups that the collector does, unchecked. All sides are processes
+of their own, timed from their start to their end (interpreter and imports included), taken in turns, the median of
+each. Peak memory is the sum of the peaks of the collector's process and of its children, read from /proc.
 
     python tests/benchmarks/bench_usage_log.py [rows]
 """
@@ -49,6 +50,21 @@ query = '''SELECT date_trunc('hour', ts), model, labels.team, count(*),
            FROM read_json($path, format='newline_delimited', columns=$columns) GROUP BY ALL'''
 rows = duckdb.connect().execute(query, {"path": sys.argv[1], "columns": columns}).fetchall()
 print(sum(row[3] for row in rows), sum(row[4] for row in rows))
+"""
+SAME_GROUPS = """
+import sys
+import duckdb
+texts = dict.fromkeys(("provider", "model", "service_tier", "region", "labels"), "VARCHAR")
+types = ", ".join(f"{name} BIGINT" for name in ("input", "cache_read", "cache_write", "cache_write_1h", "output"))
+columns = {"ts": "TIMESTAMP", "requests": "BIGINT", **texts, "tokens": f"STRUCT({types})"}
+prompt = "coalesce(tokens.input, 0) + coalesce(tokens.cache_read, 0) + coalesce(tokens.cache_write, 0)"
+query = f'''SELECT time_bucket(INTERVAL 5 minutes, ts), provider, model, service_tier, region, labels,
+           CASE WHEN {prompt} > 200000 THEN 2 WHEN {prompt} > 128000 THEN 1 ELSE 0 END,
+           sum(requests), sum(tokens.input), sum(tokens.cache_read), sum(tokens.cache_write),
+           sum(tokens.cache_write_1h), sum(tokens.output)
+           FROM read_json($path, format='newline_delimited', columns=$columns) GROUP BY ALL'''
+rows = duckdb.connect().execute(query, {"path": sys.argv[1], "columns": columns}).fetchall()
+print(sum(row[7] for row in rows), sum(sum(n or 0 for n in row[8:]) for row in rows))
 """
 
 
@@ -117,10 +133,11 @@ def peak(pid: int) -> int:
 
 
 def compare(path: Path, duplicates: str, distinct: int) -> dict[str, Any]:
-    ours, theirs, memory = [], [], 0
+    ours, theirs, same, memory = [], [], [], 0
     for _ in range(ROUNDS):
         seconds, reference, _ = run(DUCKDB, str(path))
         theirs.append(seconds)
+        same.append(run(SAME_GROUPS, str(path))[0])
         seconds, output, used = run(COLLECT, str(path), duplicates, str(NOW))
         ours.append(seconds)
         memory = max(memory, used)
@@ -128,7 +145,12 @@ def compare(path: Path, duplicates: str, distinct: int) -> dict[str, Any]:
             raise SystemExit(f"totals differ: {output} against {reference}")
         if int(output.split()[0]) != distinct:
             raise SystemExit(f"{output.split()[0]} requests counted, {distinct} expected")
-    return {"seconds": statistics.median(ours), "reference": statistics.median(theirs), "memory": memory}
+    return {
+        "seconds": statistics.median(ours),
+        "reference": statistics.median(theirs),
+        "same_groups": statistics.median(same),
+        "memory": memory,
+    }
 
 
 def report(name: str, found: dict[str, Any], target: float) -> dict[str, Any]:
@@ -138,6 +160,7 @@ def report(name: str, found: dict[str, Any], target: float) -> dict[str, Any]:
         "figure": round(found["seconds"], 3),
         "reference": round(found["reference"], 3),
         "ratio": round(ratio, 3),
+        "ratio_same_groups": round(found["same_groups"] / found["seconds"], 3),
         "target": target,
         "peak_bytes": found["memory"],
         "ok": ratio >= target and found["memory"] <= MEMORY_TARGET,
