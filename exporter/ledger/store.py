@@ -142,11 +142,6 @@ class Ledger:
             row = self._db.execute("SELECT through FROM accruals WHERE key = ?", (key,)).fetchone()
             return row[0] if row else None
 
-    def count(self, increments: Iterable[Increment], now: int) -> None:
-        """Move counters that stand for events (rejected records, late tokens) in a transaction of their own."""
-        with self._lock:
-            self._transaction("counters", lambda: self._count(increments, now))
-
     def counters(self) -> dict[CounterKey, Counter]:
         with self._lock:
             return dict(self._counters)

@@ -57,7 +57,7 @@ def test_it_shows_all_that_the_ledger_holds(path: Path) -> None:
     [
         lambda ledger: ledger.commit("c", batch(300, 1), NOW),
         lambda ledger: ledger.accrue("card:a", 100, NOW, []),
-        lambda ledger: ledger.count([Increment("f", ("a",), 1)], NOW),
+        lambda ledger: ledger.accrue("test", 0, NOW, [Increment("f", ("a",), 1)]),
         lambda ledger: ledger.retire("c", ["t"], NOW),
         lambda ledger: ledger.store_evaluations([]),
         lambda ledger: ledger.primary("w", "self_hosted", "together/x"),

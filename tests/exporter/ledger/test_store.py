@@ -88,10 +88,10 @@ def test_a_failed_transaction_leaves_usage_cursor_and_counters_as_they_were(ledg
 def test_counters_survive_a_restart_with_their_creation_time(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     first = Ledger(path, NOW)
-    first.count([Increment("f", ("a", "b"), Decimal("0.1")), Increment("f", ("z", "b"), 0)], NOW)
+    first.accrue("test", 0, NOW, [Increment("f", ("a", "b"), Decimal("0.1")), Increment("f", ("z", "b"), 0)])
     first.close()
     second = Ledger(path, NOW + 100)
-    second.count([Increment("f", ("a", "b"), Decimal("0.2"))], NOW + 100)
+    second.accrue("test", 0, NOW + 100, [Increment("f", ("a", "b"), Decimal("0.2"))])
     counters = second.counters()
     assert counters["f", ("a", "b")].value == Decimal("0.3")
     assert counters["f", ("a", "b")].created == NOW
