@@ -29,8 +29,9 @@ def accrue(
     held: dict[str, list[Reservation]] = {}
     for reservation in running_on(snapshot.reservations, cards, now):
         held.setdefault(reservation.card, []).append(reservation)
+    rates = config.usd_rates
     for key, card in cards.items():
-        rate = config.usd_per_unit(card.currency)
+        rate = rates.get(card.currency)
         if rate is not None and key in held:
             view = self_hosted.get(card.workload)
             _accrue_card(ledger, key, card, held[key], view.sources if view else (), snapshot.streams, now, rate)

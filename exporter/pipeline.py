@@ -12,15 +12,14 @@ from exporter import __version__
 from exporter.accruing import accrue
 from exporter.breakeven.status import State, step
 from exporter.config import Config
-from exporter.ledger.snapshot import BillLine, Evaluation, Snapshot, UsageSeries
+from exporter.ledger.snapshot import BillLine, Evaluation, Snapshot
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import PROMPT, PricePendingError, Pricer
 from exporter.prices.book import PriceKey
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile import coverage
-from exporter.reconcile.build import Inputs, closed_through, meters, views
+from exporter.reconcile.build import Inputs, closed_through, views
 from exporter.reconcile.evaluate import due, evaluate
-from exporter.reconcile.matching import by_workload
 from exporter.reconcile.report import Report
 from exporter.reconcile.reporting import StateKey, report
 from exporter.reconcile.workload import WorkloadView
@@ -113,13 +112,13 @@ class Pipeline:
 
     def _accrued(self, snapshot: Snapshot, now: int, wait: float | None) -> list[WorkloadView]:
         """The views through `now`, after the counters have moved by what has passed. Built once for all of a tick."""
+        found = views(self._unpriced(snapshot), now)
         try:
-            self._choose_alternatives(snapshot, now, wait)
-            found = views(self._unpriced(snapshot), now)
+            if self._choose_alternatives(found, now, wait):
+                found = views(self._unpriced(snapshot), now)
             accrue(self.ledger, self.config, self.cards, snapshot, found, now)
         except LedgerUnwritableError as error:
             log.error("the ledger cannot be written, the page goes on from memory: %s", error)
-            found = views(self._unpriced(snapshot), now)
         return found
 
     def _report(self, inputs: Inputs, found: Sequence[WorkloadView], settled: frozenset[str], now: int) -> Report:
@@ -176,30 +175,32 @@ class Pipeline:
             self._behind.add((view.name, view.path))
         return made
 
-    def _groups(self, snapshot: Snapshot) -> dict[tuple[str, Path], list[UsageSeries]]:
-        """The metered usage of each workload and path."""
-        return by_workload(meters(snapshot, self.config), self.config.workloads)
+    def _choose_alternatives(self, found: Sequence[WorkloadView], now: int, wait: float | None) -> bool:
+        """Give every self-hosted workload without a configured alternative the cheapest host of its model, for good.
 
-    def _choose_alternatives(self, snapshot: Snapshot, now: int, wait: float | None) -> None:
-        """Give every self-hosted workload without a configured alternative the cheapest host of its model, for good."""
+        True if one was given.
+        """
         configured = {workload.name for workload in self.config.workloads if workload.alternatives}
-        for (name, path), series in self._groups(snapshot).items():
-            if path != "self_hosted" or name in configured or (name, path) in self._tried:
+        known = len(self.automatic)
+        for view in found:
+            key = (view.name, view.path)
+            if view.path != "self_hosted" or not view.series or view.name in configured or key in self._tried:
                 continue
-            choice = self.ledger.primary(name, path, None)
+            choice = self.ledger.primary(*key, None)
             if choice is None:
-                mix = {t: totals[-1] for one in series for t, totals in one.totals.items()}
+                mix = {t: totals[-1] for one in view.series for t, totals in one.totals.items()}
                 if not sum(mix.values()):
                     continue  # chosen on the real token mix, so not before there is one
-                model, providers = series[0].key.model, self.config.prices.auto_alternatives
+                model, providers = view.series[0].key.model, self.config.prices.auto_alternatives
                 try:
                     cheapest = self.pricer.cheapest_host(model, providers, mix, now, wait)
                 except PricePendingError:
                     continue  # kept for good, so not chosen among some of the hosts
-                choice = self.ledger.primary(name, path, cheapest)
-            self._tried.add((name, path))
+                choice = self.ledger.primary(*key, cheapest)
+            self._tried.add(key)
             if choice is not None:
-                self.automatic[name, path] = choice
+                self.automatic[key] = choice
+        return len(self.automatic) > known
 
     def _health(self, now: float) -> ExporterHealth:
         return ExporterHealth(

@@ -1,14 +1,13 @@
-"""Running collectors: the one place that forgives a failing one, and turns every outcome into its health."""
+"""Running collectors: the place that forgives a failing one, and turns every outcome into its health."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from time import monotonic, sleep
 from typing import Any
 
 from collectors import Collector, Context, build
-from collectors.records import Batch, Charge, Failure, Path
+from collectors.records import Batch, Failure, Path
 from exporter.config import Config
 from exporter.ledger.snapshot import Increment
 from exporter.ledger.store import Ledger, LedgerUnwritableError
@@ -55,14 +54,8 @@ class Runner:
         clock: Callable[[], float],
     ) -> None:
         """`automatic` is read at every batch: the chosen alternatives of workloads that configure none."""
-        self._config, self._ledger, self._pricer, self._automatic, self._clock = (
-            config,
-            ledger,
-            pricer,
-            automatic,
-            clock,
-        )
-        self._fx = {"USD": Decimal(1), **{code.upper(): rate for code, rate in config.fx.items()}}
+        self._config, self._ledger, self._clock = config, ledger, clock
+        self._pricer, self._automatic, self._fx = pricer, automatic, config.usd_rates
         self._checks, self._in_scope = check_collectors(config), scope_of(config)
         self._started, self._closing = clock(), False
         self.running = {settings.name: Running(settings, build(settings, context)) for settings in config.collectors}
@@ -128,7 +121,11 @@ class Runner:
 
     def health(self, complete_through: Mapping[str, int]) -> tuple[CollectorHealth, ...]:
         """How every collector is doing; `complete_through` by collector name, in epoch seconds."""
-        return tuple(self._health(name, running, complete_through) for name, running in self.running.items())
+        rejected = self._rejected()
+        return tuple(
+            self._health(name, running, complete_through.get(name), rejected.get(name, {}))
+            for name, running in self.running.items()
+        )
 
     def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
         increments = tuple(self._increments(name, running, batch, now))
@@ -136,7 +133,7 @@ class Runner:
         def restated(old: Any, new: Any) -> Iterator[Increment]:
             return restatement(name, old, new, self._fx, self._in_scope)
 
-        self._ledger.commit(name, batch, now, increments, restated if _restates(batch) else None)
+        self._ledger.commit(name, batch, now, increments, restated if batch.window is not None else None)
 
     def _increments(self, name: str, running: Running, batch: Batch, now: int) -> Iterator[Increment]:
         """How one batch moves the counters. A collector that only checks moves none but its rejected records."""
@@ -162,15 +159,17 @@ class Runner:
         else:
             running.last_success = now
 
-    def _rejected(self, name: str) -> dict[str, int]:
-        """Unusable records by reason, counted since the ledger began: the page and the counter say the same."""
-        return {
-            labels[1]: int(counter.value)
-            for (family, labels), counter in self._ledger.counters().items()
-            if family == "llmcost_exporter_rejected_records_total" and labels[0] == name and counter.value
-        }
+    def _rejected(self) -> dict[str, dict[str, int]]:
+        """Unusable records by collector and reason, since the ledger began: the page and the counter say the same."""
+        found: dict[str, dict[str, int]] = {}
+        for (family, labels), counter in self._ledger.counters().items():
+            if family == "llmcost_exporter_rejected_records_total" and counter.value:
+                found.setdefault(labels[0], {})[labels[1]] = int(counter.value)
+        return found
 
-    def _health(self, name: str, running: Running, complete_through: Mapping[str, int]) -> CollectorHealth:
+    def _health(
+        self, name: str, running: Running, complete_through: int | None, rejected: Mapping[str, int]
+    ) -> CollectorHealth:
         now = self._clock()
         overdue = _overdue(running, now)
         return CollectorHealth(
@@ -180,9 +179,9 @@ class Runner:
             interval=running.settings.interval,
             duration_seconds=running.duration_seconds,
             last_success=running.last_success,
-            complete_through=complete_through.get(name),
+            complete_through=complete_through,
             parts={"ok": len(running.parts - set(running.failures)), "failed": len(running.failures)},
-            rejected=self._rejected(name),
+            rejected=rejected,
             last_error=overdue or running.last_error,
             last_error_at=now if overdue else running.last_error_at,
         )
@@ -199,8 +198,3 @@ def _overdue(running: Running, now: float) -> str:
 def _still_asked(cursors: Mapping[str, str], collector: Collector) -> set[str]:
     """The parts that have delivered. The position of a stream that left the configuration stays in the ledger."""
     return set(cursors) if collector.streams is None else set(cursors) & collector.streams
-
-
-def _restates(batch: Batch) -> bool:
-    charges: tuple[Charge, ...] = tuple(batch.charges)
-    return batch.window is not None and (bool(charges) or batch.cursor is not None)

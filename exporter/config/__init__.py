@@ -170,9 +170,10 @@ class Config:
     storage: Storage = Storage()
     publish: Publish = Publish()
 
-    def usd_per_unit(self, currency: str) -> Decimal | None:
-        """USD per unit of `currency`, or None if no rate is configured."""
-        return Decimal(1) if currency.upper() == "USD" else self.fx.get(currency.upper())
+    @property
+    def usd_rates(self) -> dict[str, Decimal]:
+        """USD per unit by currency code, in capitals; a currency that is missing has no configured rate."""
+        return {"USD": Decimal(1), **{code.upper(): Decimal(rate) for code, rate in self.fx.items()}}
 
 
 # What a role changes: defaults by section and key, in the words of the YAML file, and nothing else.

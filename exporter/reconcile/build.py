@@ -33,7 +33,7 @@ class Inputs:
 
     @property
     def fx(self) -> dict[str, Decimal]:
-        return {"USD": Decimal(1), **{code.upper(): rate for code, rate in self.config.fx.items()}}
+        return self.config.usd_rates
 
     @property
     def checks(self) -> frozenset[str]:

@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 from exporter.intervals import Intervals
 from exporter.ledger.snapshot import SeriesKey, UsageSeries
 from exporter.prices.book import PriceBook, PriceKey
 from exporter.prices.pricing import cost
 from exporter.reconcile.report import Evidence
+
+K = TypeVar("K")
+N = TypeVar("N", int, Decimal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,6 @@ def cut(covered: Intervals, book: PriceBook, key: PriceKey) -> Iterator[tuple[in
             at = change
 
 
-def _add(sums: dict, parts: Mapping) -> None:  # type: ignore[type-arg]  # keys and values of any one kind
+def _add(sums: dict[K, N], parts: Mapping[K, N]) -> None:
     for key, value in parts.items():
-        sums[key] = sums.get(key, 0) + value
+        sums[key] = sums[key] + value if key in sums else value

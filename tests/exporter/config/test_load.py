@@ -138,7 +138,7 @@ def test_values_arrive_as_exact_decimals_and_seconds(tmp_path: Path) -> None:
     )
     (gpus,) = config.collectors
     assert (gpus.interval, str(gpus.rates[0].usd_per_hour), gpus.rates[0].from_) == (5400, "2.490", 1767225600)
-    assert config.usd_per_unit("eur") == Decimal("1.08")
+    assert config.usd_rates == {"USD": 1, "EUR": Decimal("1.08")}
 
 
 def test_environment_references_are_replaced_in_values_only(tmp_path: Path) -> None:
