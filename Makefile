@@ -56,10 +56,21 @@ fmt: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: generate
+generate: $(VENV)/.dev ## Write the dashboards, the chart's copies of rules and boards, and the plain manifests anew
+	$(BIN)/python -m dashboards.grafana.generate
+	$(BIN)/python deploy/generate.py
+
+.PHONY: draw
+draw: $(VENV)/.dev ## Draw the dashboards with Grafana's components into docs/ (needs node and npm, 435 MB)
+	PYTHON=$(BIN)/python dashboards/draw/draw.sh
+
 .PHONY: requirements
 requirements: $(VENV)/.base ## Pin the requirements again; UPGRADE=--upgrade for the newest versions
 	$(COMPILE) pyproject.toml --output-file requirements/base.txt
-	$(COMPILE) pyproject.toml --extra dev --constraint requirements/base.txt --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra all --constraint requirements/base.txt --output-file requirements/all.txt
+	$(COMPILE) pyproject.toml --extra dev --constraint requirements/base.txt --constraint requirements/all.txt \
+		--output-file requirements/dev.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
 
 .PHONY: clean

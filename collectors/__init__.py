@@ -4,12 +4,12 @@ Adding a source is one file with a `Settings` dataclass and a class that satisfi
 `COLLECTORS`. A vendor SDK is imported in that file only, and the file only when the collector is built.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
-from collectors.records import Batch, Failure
+from collectors.records import Batch, Failure, Labels
 
 # kind -> "module:class". The class has a nested `Settings` dataclass with at least `name`, `kind` and `interval`.
 COLLECTORS = {
@@ -17,7 +17,38 @@ COLLECTORS = {
     "usage_log": "collectors.usage.log:UsageLog",
     "rate_card": "collectors.billing.rate_card:RateCard",
     "focus": "collectors.billing.focus:Focus",
+    "aws_cost_explorer": "collectors.billing.aws_cost_explorer:AwsCostExplorer",
+    "aws_data_export": "collectors.billing.aws_data_export:AwsDataExport",
+    "gcp_catalog": "collectors.billing.gcp_catalog:GcpCatalog",
+    "kubernetes": "collectors.cluster.kubernetes:Kubernetes",
+    "openai": "collectors.usage.openai:OpenAI",
+    "anthropic": "collectors.usage.anthropic:Anthropic",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An engine that was discovered: its metrics page and what usage read there is labelled with. `name` is its stream:
+    the same for as long as it is the same engine (`<namespace>/<pod>`)."""
+
+    name: str
+    url: str
+    labels: Labels = ()
+
+
+class Board:
+    """What discovering collectors see right now, by collector name. It holds nothing that cannot be seen again."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[Target, ...]] = {}
+
+    def post(self, collector: str, targets: Iterable[Target]) -> None:
+        """Replace what `collector` has found; in one step, so that a reader sees all of it or none."""
+        self._found[collector] = tuple(targets)
+
+    def targets(self, collector: str) -> tuple[Target, ...] | None:
+        """What `collector` sees now; None before it has looked: not the same as nothing."""
+        return self._found.get(collector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +58,23 @@ class Context:
     `first_start` is when this exporter's ledger was created (epoch seconds): an engine that started later was seen
     from its birth. `band_edges` are the prompt lengths at which any known price changes (tokens, exclusive lower
     edges, ascending); requests are put into these bands before they are summed. `memory_bytes` bounds a child process.
+    `board` is where a collector that discovers engines says which, and one that reads engines looks.
     """
 
     first_start: int
     band_edges: tuple[int, ...] = ()
     memory_bytes: int = 192 * 1024 * 1024
+    board: Board = field(default_factory=Board)
 
 
 class Collector(Protocol):
     """One configured source."""
 
-    streams: frozenset[str] | None
-    """The streams it is configured for now; None: it vouches as a whole. A stream that is gone is asked no more."""
+    @property
+    def streams(self) -> frozenset[str] | None:
+        """The streams it is to read now; None: it vouches as a whole. One that is gone is asked no more: looked at
+        after every collect, so it may change."""
+        ...
 
     late_after: int | None
     """Seconds after its slot's end at which a first-seen record is too late for the counters; None: never (deltas)."""

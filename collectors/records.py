@@ -13,6 +13,8 @@ from typing import Literal
 SLOT = 300
 HOUR = 3600
 DAY = 86400
+OPEN = 1 << 40
+"""The end of a span that has not ended: it runs on for as long as its collector vouches for what it sees."""
 
 Path = Literal["self_hosted", "api"]
 Component = Literal["tokens", "gpu", "node", "storage", "egress", "fixed", "other"]
@@ -68,7 +70,9 @@ class Charge:
 
     `window` is the charge period. `component` says what of a workload's cost the line pays for; `tags` are the
     provider's resource tags. `commitment_status` is `Used`, `Unused` or empty; `charge_class` is `Correction` or empty.
-    `quantity` is in `unit` (for example `Hours`).
+    `quantity` is in `unit` (for example `Hours`). `estimated`: the provider itself says that it may still change.
+
+    A line that bills tokens has component `tokens` and, where the provider says so, the tags `model` and `token_type`.
     """
 
     window: Window
@@ -94,6 +98,7 @@ class Charge:
     invoice: str = ""
     description: str = ""
     tags: Labels = ()
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,71 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A machine with GPUs that was up over `window` (`end` is `OPEN` while it is): what a bill or a list price prices.
+
+    `key` is unique and lasting in its collector (a name may come back on another machine). `resource` is the machine
+    as bills name it, "" if unknown: an AWS instance id, `<project>/<zone>/<name>` on Google Cloud, an Azure resource id
+    in lower case. `provider` is `aws`, `gcp`, `azure` or "". `tier` is `on_demand`, `spot` or "" (not told). `gpus` are
+    physical GPUs of the product `gpu`, whatever slices or replicas of them the cluster offers.
+    """
+
+    key: str
+    name: str
+    window: Window
+    gpu: str
+    gpus: Decimal
+    resource: str = ""
+    provider: str = ""
+    instance_type: str = ""
+    region: str = ""
+    zone: str = ""
+    tier: str = ""
+    vcpus: Decimal | None = None
+    memory_gib: Decimal | None = None
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """GPUs of one node that a pod holds, used or not, over `window` (`end` is `OPEN` while it does).
+
+    `key` is unique and lasting in its collector; `node` is the node's key. `gpus` is in physical GPUs of the node: a
+    fraction for a MIG slice or a time-slicing replica. `labels` are those of matching: `namespace`, `owner`,
+    `owner_kind`, `pod`, `node` and the pod's own.
+    """
+
+    key: str
+    node: str
+    gpus: Decimal
+    window: Window
+    labels: Labels = ()
+
+
+PriceUnit = Literal["node", "gpu", "vcpu", "memory_gib", "local_ssd_gib"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListPrice:
+    """A catalogue price per hour, valid from `start` (epoch seconds) until the next one of the same kind.
+
+    `unit` says of what: a whole `node` (then `name` is the instance type), or one `gpu` (`name` is the product), `vcpu`
+    or `memory_gib` (`name` is the machine family, such as `a2`) or `local_ssd_gib` (`name` is `local-ssd`). `tier` is
+    `on_demand`, `spot`, `commit_1y`, `commit_3y`. `provider` as in `Node`.
+    """
+
+    provider: str
+    region: str
+    tier: str
+    unit: PriceUnit
+    name: str
+    price_per_hour: Decimal
+    currency: str
+    start: int
+    sku: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineLoad:
     """What one model on one engine target did in one slot: the evidence capacity is learned from.
 
@@ -179,6 +249,11 @@ class Batch:
     An append-only source gives `cursor`: the ledger adds `usage` and moves the part's cursor in one transaction. A
     restatable source gives `window`: the ledger replaces all that this part said of that window before. `stream`
     names the source of `usage` for coverage (see `Observed`). `rejected` counts unusable records by reason.
+
+    `nodes`, `allocations` and `list_prices` are facts with a key of their own (a list price: all but its price): the
+    ledger keeps the newest word on each, whatever the batch's window. `paid_usd` is what the requests behind this batch
+    cost at the provider's request price; a source that pays yields it before it makes the request, so that a crash
+    cannot hide it.
     """
 
     part: str
@@ -187,6 +262,10 @@ class Batch:
     reservations: Sequence[Reservation] = ()
     loads: Sequence[EngineLoad] = ()
     observed: Sequence[Observed] = ()
+    nodes: Sequence[Node] = ()
+    allocations: Sequence[Allocation] = ()
+    list_prices: Sequence[ListPrice] = ()
+    paid_usd: Decimal = Decimal(0)
     cursor: str | None = None
     window: Window | None = None
     stream: str = ""

@@ -1,18 +1,21 @@
-"""What the cost counters gain as time passes: the rent of the cards, and fixed costs. Each in its own transaction."""
+"""What the cost counters gain as time passes: cards, parts of nodes, fixed costs. In one transaction."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from collectors.records import Card, Reservation
 from exporter.config import Config
 from exporter.intervals import Intervals
-from exporter.ledger.snapshot import Snapshot, Stream, StreamKey
+from exporter.ledger.snapshot import Increment, Snapshot, Stream, StreamKey
 from exporter.ledger.store import Ledger
 from exporter.reconcile import coverage
-from exporter.reconcile.accrual import fixed_increment, rent_increments
+from exporter.reconcile.accrual import fixed_increment, node_increments, rent_increments
 from exporter.reconcile.build import running_on
 from exporter.reconcile.evaluate import PATIENCE
 from exporter.reconcile.workload import WorkloadView
+
+Accrual = tuple[str, int, Iterable[Increment]]
+"""(key, the instant it is accrued through then, what the counters gain)."""
 
 
 def accrue(
@@ -25,21 +28,37 @@ def accrue(
 ) -> None:
     """Move the cost counters by the rent and the fixed costs of the time through `now` (epoch seconds) that no earlier
     call has counted. `views` reach to `now`. Raises LedgerUnwritableError: what was not counted is, the next time."""
+    ledger.accrue_all(list(_accruals(ledger.accruals(), config, cards, snapshot, views, now)), now)
+
+
+def _accruals(
+    done: Mapping[str, int],
+    config: Config,
+    cards: Mapping[str, Card],
+    snapshot: Snapshot,
+    views: Sequence[WorkloadView],
+    now: int,
+) -> Iterator[Accrual]:
+    """What is to be accrued at `now`. `done` are the instants through which that was done before, by key."""
     self_hosted = {view.name: view for view in views if view.path == "self_hosted"}
     held: dict[str, list[Reservation]] = {}
     for reservation in running_on(snapshot.reservations, cards, now):
         held.setdefault(reservation.card, []).append(reservation)
     rates = config.usd_rates
-    for key, card in cards.items():
+    for name, card in cards.items():
         rate = rates.get(card.currency)
-        if rate is not None and key in held:
-            view = self_hosted.get(card.workload)
-            _accrue_card(ledger, key, card, held[key], view.sources if view else (), snapshot.streams, now, rate)
+        if rate is not None and name in held:
+            view, key = self_hosted.get(card.workload), f"card:{name}"
+            yield from _accrue_card(key, done.get(key), card, held[name], view, snapshot.streams, now, rate)
+    for view in self_hosted.values():
+        key = f"nodes:{view.name}"
+        yield from _accrue_nodes(key, done.get(key), view, now)
     if config.publish.accrue_fixed_costs:
         for workload in config.workloads:
-            monthly = sum(workload.fixed_usd_per_month.values(), Decimal(0))
+            monthly, key = sum(workload.fixed_usd_per_month.values(), Decimal(0)), f"fixed:{workload.name}"
             if monthly and workload.name in self_hosted:
-                _accrue_fixed(ledger, workload.name, monthly, self_hosted[workload.name].costs.known, now)
+                known = self_hosted[workload.name].costs.known
+                yield from _accrue_fixed(key, done.get(key), workload.name, monthly, known, now)
 
 
 def paid_through(
@@ -63,32 +82,49 @@ def paid_through(
 
 
 def _accrue_card(
-    ledger: Ledger,
     key: str,
+    since: int | None,
     card: Card,
     held: Sequence[Reservation],
-    sources: Collection[StreamKey],
+    view: WorkloadView | None,
     streams: Mapping[StreamKey, Stream],
     now: int,
     rate: Decimal,
-) -> None:
-    since = ledger.accrued_through(f"card:{key}")
-    up = coverage.up(sources, streams)
+) -> Iterator[Accrual]:
+    """A card's rent, as far as no node of its workload is counted instead: see `_accrue_nodes`."""
+    sources = view.sources if view else ()
+    nodes = [rent for rent in view.costs.on_nodes() if rent.evidence != "list"] if view else []
+    up = coverage.up(sources, streams) if card.while_running else Intervals()
     through = (paid_through(sources, streams, up, since or 0) or 0) if card.while_running else now
     if since is None or through > since:
-        increment = rent_increments(card.workload, held, card, up, through if since is None else since, through, rate)
-        ledger.accrue(f"card:{key}", through, now, [increment])
+        begin = through if since is None else since
+        yield key, through, [rent_increments(card.workload, held, card, up, begin, through, rate, nodes)]
 
 
-def _accrue_fixed(ledger: Ledger, name: str, monthly: Decimal, known: Intervals, now: int) -> None:
+def _accrue_nodes(key: str, since: int | None, view: WorkloadView, now: int) -> Iterator[Accrual]:
+    """A workload's part of the nodes it holds, at the best price known now: through the newest second that the cluster
+    was seen and priced. What a rate card replaces is counted there, and not again once the card is gone."""
+    nodes = view.costs.on_nodes()
+    if not nodes and not any(rent.node for rent in view.costs.superseded):
+        return
+    through = view.costs.known.clip(0, now).end
+    if through is None or (since is not None and through <= since):
+        return
+    begin = through if since is None else since
+    yield key, through, list(node_increments(view.name, nodes, begin, through))
+
+
+def _accrue_fixed(
+    key: str, since: int | None, name: str, monthly: Decimal, known: Intervals, now: int
+) -> Iterator[Accrual]:
     """Fixed costs run while the workload's cost is known, as in the windows.
 
     They are counted through the newest second whose cost is known: where only a bill knows it, when that is delivered.
     """
     known = known.clip(0, now)
-    since, through = ledger.accrued_through(f"fixed:{name}"), known.end
+    through = known.end
     if through is None or (since is not None and through <= since):
         return
     begin = through if since is None else since
     increments = [fixed_increment(name, monthly, start, end) for start, end in known.clip(begin, through)]
-    ledger.accrue(f"fixed:{name}", through, now, [fixed_increment(name, monthly, begin, begin), *increments])
+    yield key, through, [fixed_increment(name, monthly, begin, begin), *increments]

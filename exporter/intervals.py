@@ -50,16 +50,20 @@ class Intervals:
 
     def clip(self, start: int, end: int) -> "Intervals":
         """The part inside `[start, end)`."""
+        if not self.spans or (start <= self.spans[0][0] and self.spans[-1][1] <= end):
+            return self
         first = max(0, bisect_right(self.spans, (start, 1 << 62)) - 1)
         clipped: list[Span] = []
         for a, b in self.spans[first:]:
             if a >= end:
                 break
-            if b > start:
+            if b > start < end:
                 clipped.append((max(a, start), min(b, end)))
-        return Intervals(clipped)
+        return _normal(clipped)
 
     def __or__(self, other: "Intervals") -> "Intervals":
+        if not self.spans or not other.spans:
+            return self if self.spans else other
         return Intervals((*self.spans, *other.spans))
 
     def __and__(self, other: "Intervals") -> "Intervals":
@@ -74,7 +78,7 @@ class Intervals:
                 i += 1
             else:
                 j += 1
-        return Intervals(out)
+        return _normal(out)
 
     def __sub__(self, other: "Intervals") -> "Intervals":
         out: list[Span] = []
@@ -90,8 +94,15 @@ class Intervals:
                 k += 1
             if at < end:
                 out.append((at, end))
-        return Intervals(out)
+        return _normal(out)
 
     def whole(self, step: int) -> "Intervals":
         """The multiples of `step` that lie wholly inside: partial slots fall away."""
         return Intervals((-(-start // step) * step, end // step * step) for start, end in self.spans)
+
+
+def _normal(spans: Iterable[Span]) -> Intervals:
+    """The set of spans that are in order, neither empty nor touching: parts of such spans are, too."""
+    made = Intervals.__new__(Intervals)
+    made.spans = tuple(spans)
+    return made

@@ -10,18 +10,22 @@ from collectors.billing.rate_card import cards as rate_cards
 from collectors.records import Card, Path
 from exporter import __version__
 from exporter.accruing import accrue
+from exporter.breakeven.kept import decode, encode, rule
 from exporter.breakeven.status import State, step
 from exporter.config import Config
-from exporter.ledger.snapshot import BillLine, Evaluation, Snapshot
+from exporter.ledger.snapshot import BillLine, Evaluation, Fold, Snapshot
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import PROMPT, PricePendingError, Pricer
 from exporter.prices.book import PriceKey
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile import coverage
-from exporter.reconcile.build import Inputs, closed_through, views
+from exporter.reconcile.build import Inputs, check_collectors, closed_through, views
 from exporter.reconcile.evaluate import due, evaluate
+from exporter.reconcile.matching import decision_of
+from exporter.reconcile.memo import Memo
 from exporter.reconcile.report import Report
 from exporter.reconcile.reporting import StateKey, report
+from exporter.reconcile.tokens import key_of
 from exporter.reconcile.workload import WorkloadView
 from exporter.runner import Runner
 
@@ -47,7 +51,7 @@ class Pipeline:
     _behind: set[tuple[str, Path]] = field(default_factory=set)  # workloads whose backlog is not yet evaluated
     _unpriced_yet: set[StateKey] = field(default_factory=set)  # not evaluated: a price is yet to be looked up
     _tried: set[tuple[str, Path]] = field(default_factory=set)
-    _billed: tuple[Sequence[BillLine], dict[str, int]] = field(default_factory=lambda: ((), {}))
+    _memo: Memo = field(default_factory=Memo)
     _last: tuple[tuple[int, int, int], Report] | None = None
 
     def __post_init__(self) -> None:
@@ -57,10 +61,14 @@ class Pipeline:
             if settings.kind == "rate_card"
             for key, card in rate_cards(settings).items()
         }
-        decision = Inputs(self.ledger.snapshot(), self.config, self.cards, self.pricer.book).decision
-        for evaluation in self.ledger.evaluations():
-            key = (evaluation.workload, evaluation.path, evaluation.alternative)
-            self.states[key] = step(self.states.get(key, State()), evaluation, decision(evaluation.workload))
+        folded: list[Fold] = []
+        for fold in self.ledger.folds():
+            key = (fold.workload, fold.path, fold.alternative)
+            self.states[key] = self._folded(fold)
+            if fold.rule != rule(decision_of(self.config, fold.workload)):
+                folded.append(self._fold(*key, self.states[key]))
+        if folded and self.ledger.writable:
+            self.ledger.store_evaluations([], folded)
 
     @property
     def settle(self) -> int:
@@ -79,8 +87,10 @@ class Pipeline:
         settled = runner.settled  # before the snapshot: what these delivered must be in it
         snapshot = self.ledger.snapshot()
         found = self._accrued(snapshot, int(now), wait)
-        inputs = replace(self._unpriced(snapshot), book=self.pricer.ensure(_price_keys(found), int(now), wait))
-        found = [replace(view, book=inputs.book) for view in found]
+        inputs, known = self._unpriced(snapshot), self.pricer.book
+        inputs = replace(inputs, book=self.pricer.ensure(self._price_keys(snapshot, found), int(now), wait))
+        if inputs.book is not known:  # what a bill makes of list prices is in the views, too
+            found = views(inputs, int(now))
         return PublishState(
             report=self._report(inputs, found, settled, int(now)),
             counters=self.counters(),
@@ -101,14 +111,23 @@ class Pipeline:
     def inputs(self, snapshot: Snapshot, now: int) -> Inputs:
         """The snapshot with config and prices; every price that the views will ask for is looked up first."""
         bare = self._unpriced(snapshot)
-        return replace(bare, book=self.pricer.ensure(_price_keys(views(bare, now)), now))
+        return replace(bare, book=self.pricer.ensure(self._price_keys(snapshot, views(bare, now)), now))
 
     def counters(self) -> list[CounterValue]:
         """The published counters, from memory."""
         return [CounterValue(f, labels, c.value, c.created) for (f, labels), c in self.ledger.counters().items()]
 
+    def _folded(self, fold: Fold) -> State:
+        """The state after all stored evaluations: those that a kept state is not made of are folded into it."""
+        settings = decision_of(self.config, fold.workload)
+        kept = fold.state and fold.rule == rule(settings)
+        state = decode(fold.state) if kept else State()
+        for evaluation in self.ledger.evaluations_of(fold, state.at or 0):
+            state = step(state, evaluation, settings)
+        return state
+
     def _unpriced(self, snapshot: Snapshot) -> Inputs:
-        return Inputs(snapshot, self.config, self.cards, self.pricer.book, self.automatic)
+        return Inputs(snapshot, self.config, self.cards, self.pricer.book, self.automatic, self._memo)
 
     def _accrued(self, snapshot: Snapshot, now: int, wait: float | None) -> list[WorkloadView]:
         """The views through `now`, after the counters have moved by what has passed. Built once for all of a tick."""
@@ -150,16 +169,27 @@ class Pipeline:
             else:
                 fresh += self._evaluations(view, inputs, settled, now, EVALUATIONS_PER_TICK - len(fresh))
         if fresh:
+            states = self._stepped(fresh)
             try:
-                self.ledger.store_evaluations(fresh)
+                self.ledger.store_evaluations(fresh, [self._fold(*key, state) for key, state in states.items()])
             except LedgerUnwritableError as error:
                 log.error("evaluations wait until the ledger can be written: %s", error)
                 return 0
-            for evaluation in fresh:
-                key = (evaluation.workload, evaluation.path, evaluation.alternative)
-                state = self.states.get(key, State())
-                self.states[key] = step(state, evaluation, inputs.decision(evaluation.workload))
+            self.states.update(states)
         return len(fresh)
+
+    def _stepped(self, fresh: Sequence[Evaluation]) -> dict[StateKey, State]:
+        """The states that change with these evaluations."""
+        states: dict[StateKey, State] = {}
+        for one in fresh:
+            key = (one.workload, one.path, one.alternative)
+            state = states.get(key) or self.states.get(key, State())
+            states[key] = step(state, one, decision_of(self.config, one.workload))
+        return states
+
+    def _fold(self, workload: str, path: Path, alternative: str, state: State) -> Fold:
+        settings = decision_of(self.config, workload)
+        return Fold(workload, path, alternative, state.at or 0, rule(settings), encode(state))
 
     def _evaluations(
         self, view: WorkloadView, inputs: Inputs, settled: frozenset[str], now: int, limit: int
@@ -188,7 +218,7 @@ class Pipeline:
                 continue
             choice = self.ledger.primary(*key, None)
             if choice is None:
-                mix = {t: totals[-1] for one in view.series for t, totals in one.totals.items()}
+                mix = {t: totals[-1] - totals[0] for one in view.series for t, totals in one.totals.items()}
                 if not sum(mix.values()):
                     continue  # chosen on the real token mix, so not before there is one
                 model, providers = view.series[0].key.model, self.config.prices.auto_alternatives
@@ -215,9 +245,17 @@ class Pipeline:
             price_book_at=self.pricer.catalogue_at,
         )
 
+    def _price_keys(self, snapshot: Snapshot, found: Sequence[WorkloadView]) -> set[PriceKey]:
+        """Every price that the views may ask for, and those of the API usage that only checks: its bill is measured by
+        what it is worth."""
+        checks = check_collectors(self.config)
+        checked = {key_of(s.key) for s in snapshot.series if s.key.path == "api" and s.key.collector in checks}
+        return checked.union(*(view.price_keys() for view in found))
+
     def _complete_through(self, snapshot: Snapshot, now: int) -> dict[str, int]:
         """By collector: the instant through which it vouches for its data. Sources of usage: all streams that are still
-        asked have delivered; rate cards: accrued; bills: the newest usage delivered ends, at most now."""
+        asked have delivered, whatever their bill lags behind; rate cards: accrued; bills: the newest usage delivered
+        ends, at most now."""
         found: dict[str, int] = {}
         for (collector, _), stream in snapshot.streams.items():
             if stream.retired_at is None and stream.observed.end is not None:
@@ -225,14 +263,8 @@ class Pipeline:
         for reservation in snapshot.reservations:
             if card := self.cards.get(reservation.card):
                 found[card.collector] = max(reservation.window.end, found.get(card.collector, 0))
-        if snapshot.bill is not self._billed[0]:
-            self._billed = (snapshot.bill, _billed_through(snapshot.bill))
-        return found | {collector: min(end, now) for collector, end in self._billed[1].items()}
-
-
-def _price_keys(found: Sequence[WorkloadView]) -> set[PriceKey]:
-    """Every price that the views may ask for."""
-    return {key for view in found for key in view.price_keys()}
+        billed = self._memo.same("billed through", (snapshot.bill,), lambda: _billed_through(snapshot.bill))
+        return {collector: min(end, now) for collector, end in billed.items()} | found
 
 
 def _billed_through(bill: Sequence[BillLine]) -> dict[str, int]:

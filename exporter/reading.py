@@ -19,7 +19,8 @@ from exporter.reconcile.workload import WorkloadView
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One instant of a ledger, with config and prices. `views` reach to `end`, the end of the last closed slot (epoch
-    seconds). `states` are what `evaluations` lead to. `catalogue_at` is the date of the price catalogue, if any."""
+    seconds). `states` are what all stored evaluations lead to, `evaluations` those of one workload. `catalogue_at` is
+    the date of the price catalogue, if any."""
 
     inputs: Inputs
     views: Sequence[WorkloadView]
@@ -29,10 +30,11 @@ class Reading:
     catalogue_at: int | None
 
 
-def read(config: Config, now: int, pricer: Pricer | None = None) -> Reading:
+def read(config: Config, now: int, pricer: Pricer | None = None, workload: str | None = None) -> Reading:
     """Read the ledger that `config` names at `now` (epoch seconds). Nothing is changed, and no exporter is disturbed.
 
-    Raises LedgerUnreadableError.
+    The evaluations are those of `workload`: nobody asks for all of them, and they are kept for good. Raises
+    LedgerUnreadableError.
     """
     prices = pricer or Pricer(config.prices.overrides)
     ledger = Ledger.read_only(config.storage.path, now)
@@ -40,7 +42,8 @@ def read(config: Config, now: int, pricer: Pricer | None = None) -> Reading:
         snapshot = ledger.snapshot()
         pipeline = Pipeline(config, ledger, prices, now, _chosen(ledger, snapshot, config))
         inputs, end = pipeline.inputs(snapshot, now), closed_through(now, pipeline.settle)
-        evaluations = ledger.evaluations()
+        made = [one for fold in ledger.folds() if fold.workload == workload for one in ledger.evaluations_of(fold, 0)]
+        evaluations = sorted(made, key=lambda one: one.at)
         return Reading(inputs, views(inputs, end), pipeline.states, evaluations, end, prices.catalogue_at)
     finally:
         ledger.close()

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import Any
 
 from collectors import Collector, Context, build
-from collectors.records import Batch, Failure, Path
+from collectors.records import DAY, Batch, Failure, Path
 from exporter.config import Config
+from exporter.ledger.counted import Growth
 from exporter.ledger.snapshot import Increment
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import Pricer
@@ -58,6 +59,7 @@ class Runner:
         self._pricer, self._automatic, self._fx = pricer, automatic, config.usd_rates
         self._checks, self._in_scope = check_collectors(config), scope_of(config)
         self._started, self._closing = clock(), False
+        self._read: dict[str, frozenset[str]] = {}  # the streams each collector read last
         self.running = {settings.name: Running(settings, build(settings, context)) for settings in config.collectors}
 
     def stop(self, seconds: float) -> list[str]:
@@ -85,6 +87,10 @@ class Runner:
         patient = self._clock() - self._started < PATIENCE
         return frozenset(name for name, running in self.running.items() if running.runs or not patient)
 
+    def in_order(self) -> list[str]:
+        """The collectors in the order for running each once: those that read what others discover come last."""
+        return sorted(self.running, key=lambda name: discovers(self.running[name].settings))
+
     def collect(self, name: str) -> bool:
         """Run one collector once; True if every part succeeded. Never raises: a failure is this collector's alone."""
         running = self.running[name]
@@ -108,6 +114,7 @@ class Runner:
                 else:
                     self._commit(name, running, outcome, int(now))
                     (delivered.discard if outcome.cursor == "" else delivered.add)(outcome.part)
+            self._retire(name, running.collector.streams)
         except LedgerUnwritableError as error:
             failures[""] = f"the ledger cannot be written: {error}; nothing is lost, it is read again later"
         except Exception as error:  # isolation: whatever one source does, the others go on
@@ -119,6 +126,16 @@ class Runner:
             self._note(name, running, failures, self._clock() - now, now)
         return not failures
 
+    def _retire(self, name: str, streams: frozenset[str] | None) -> None:
+        """Streams that the collector no longer reads (a pod that is gone) are not asked for coverage after their last
+        word."""
+        if streams is None or self._read.get(name) == streams:
+            return
+        for stream, last in self._ledger.asked(name).items():
+            if stream not in streams:
+                self._ledger.retire(name, [stream], last)
+        self._read[name] = streams
+
     def health(self, complete_through: Mapping[str, int]) -> tuple[CollectorHealth, ...]:
         """How every collector is doing; `complete_through` by collector name, in epoch seconds."""
         rejected = self._rejected()
@@ -128,21 +145,36 @@ class Runner:
         )
 
     def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
-        increments = tuple(self._increments(name, running, batch, now))
+        late_after = running.collector.late_after
+        growth = None
+        if batch.window is not None and late_after is not None and name not in self._checks:
+            growth = self._ledger.growth(name, batch, now, late_after)
+        increments = tuple(self._increments(name, late_after, batch, growth, now))
+        by_day = batch.window is not None and batch.window.seconds <= DAY
+        newest = self._ledger.newest_bill_day(name, now) if by_day else 0
 
         def restated(old: Any, new: Any) -> Iterator[Increment]:
-            return restatement(name, old, new, self._fx, self._in_scope)
+            return restatement(name, old, new, self._fx, self._in_scope, newest)
 
-        self._ledger.commit(name, batch, now, increments, restated if batch.window is not None else None)
+        self._ledger.commit(name, batch, now, increments, restated if batch.window is not None else None, growth)
 
-    def _increments(self, name: str, running: Running, batch: Batch, now: int) -> Iterator[Increment]:
-        """How one batch moves the counters. A collector that only checks moves none but its rejected records."""
+    def _increments(
+        self, name: str, late_after: int | None, batch: Batch, growth: Growth | None, now: int
+    ) -> Iterator[Increment]:
+        """How one batch moves the counters. A collector that only checks moves none but its rejected records and what
+        it pays. Of usage that replaces, only its growth is counted."""
         yield from rejected_increments(name, batch, self._fx)
-        if name not in self._checks:
-            workloads = self._config.workloads
-            book = self._pricer.ensure(price_keys(name, batch, workloads, self._automatic), now)
-            late_after = running.collector.late_after
-            yield from usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
+        if batch.paid_usd:
+            yield Increment("llmcost_exporter_paid_requests_usd_total", (name,), batch.paid_usd)
+        if name in self._checks:
+            return
+        if growth is not None:
+            batch = replace(batch, usage=growth.usage)
+            yield Increment("llmcost_late_tokens_total", (name,), growth.late_tokens)
+            late_after = None
+        workloads = self._config.workloads
+        book = self._pricer.ensure(price_keys(name, batch, workloads, self._automatic), now)
+        yield from usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
 
     def _note(self, name: str, running: Running, failures: dict[str, str], seconds: float, now: float) -> None:
         for part, reason in failures.items():
@@ -185,6 +217,11 @@ class Runner:
             last_error=overdue or running.last_error,
             last_error_at=now if overdue else running.last_error_at,
         )
+
+
+def discovers(settings: Any) -> bool:
+    """Whether a collector reads what another one discovers."""
+    return getattr(settings, "discover", None) is not None and settings.kind != "kubernetes"
 
 
 def _overdue(running: Running, now: float) -> str:

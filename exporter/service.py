@@ -23,21 +23,24 @@ from exporter.ledger.schema import NewerLedgerError
 from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pipeline import Pipeline
 from exporter.pricer import PROMPT, Pricer
-from exporter.publish.page import Page, render
+from exporter.publish.page import Page, Renderer
 from exporter.publish.pauses import keep_pauses_short
 from exporter.publish.process import process_samples
-from exporter.publish.samples import samples
+from exporter.publish.samples import Gatherer
 from exporter.publish.state import PublishState
 from exporter.publish.web import App, Publication
 from exporter.publish.web import config as web_config
 from exporter.publishing import Publisher
-from exporter.runner import Runner
+from exporter.runner import Runner, discovers
 
 log = logging.getLogger("exporter.service")
 
 COMPACT_EVERY = 3600
 STOP_WITHIN = 5
 """Seconds that a collector's run gets to end at shutdown: less than the grace period of any orchestrator."""
+
+LOOK_FIRST = 3
+"""Seconds that the collector which discovers engines gets before the one that reads them."""
 
 COLLECT_GARBAGE_EVERY = 600  # see exporter.publish.pauses
 
@@ -66,6 +69,7 @@ class Exporter:
     def __init__(self, config: Config, clock: Callable[[], float] = REAL, pricer: Pricer | None = None) -> None:
         self.clock = clock
         self.config = config
+        self._gather, self._render = Gatherer(), Renderer()
         self.ledger = _open(config, int(clock()))
         try:
             self.pricer = pricer or Pricer(config.prices.overrides)
@@ -95,8 +99,8 @@ class Exporter:
         return self.pipeline.degraded(last, self.runner, self.clock())
 
     def page(self, state: PublishState) -> Page:
-        families = [*samples(state, self.config.publish.max_workloads), *process_samples()]
-        return render(families, state.exporter.page_at)
+        families = [*self._gather(state, self.config.publish.max_workloads), *process_samples()]
+        return self._render(families, state.exporter.page_at)
 
     def compact(self) -> None:
         try:
@@ -121,7 +125,7 @@ class Exporter:
 def once(config: Config, clock: Callable[[], float] = REAL) -> str:
     """Collect from every source once and return the exposition (text format 0.0.4)."""
     with Exporter(config, clock) as exporter:
-        for name in exporter.runner.running:
+        for name in exporter.runner.in_order():
             exporter.runner.collect(name)
         return exporter.page(exporter.tick(wait=None)).text.decode()
 
@@ -161,7 +165,8 @@ def serve(config: Config, listen: str, clock: Clock = REAL, started: Callable[[s
 def _open(config: Config, now: int) -> Ledger:
     path = config.storage.path
     try:
-        return Ledger(path, now, config.storage.retain_fine, config.storage.retain)
+        phases = any(workload.split == "phase_seconds" for workload in config.workloads)
+        return Ledger(path, now, config.storage.retain_fine, config.storage.retain, every_load=phases)
     except NewerLedgerError as error:
         raise LedgerUnusableError(f"{path}: {error}") from error
     except sqlite3.Error as error:
@@ -218,7 +223,8 @@ def _schedule(exporter: Exporter, publish: Publisher, clock: Clock) -> Backgroun
         if running.settings.kind == "rate_card":
             exporter.runner.collect(name)
         seconds = clock.real(running.settings.interval)
-        _every(scheduler, seconds, now, partial(exporter.runner.collect, name), id=f"collect {name}")
+        first = now + timedelta(seconds=clock.real(LOOK_FIRST)) if discovers(running.settings) else now
+        _every(scheduler, seconds, first, partial(exporter.runner.collect, name), id=f"collect {name}")
     tick = clock.real(exporter.config.publish.every)
     _every(scheduler, tick, now, publish, id="publish", executor="tick")
     _every(scheduler, clock.real(COMPACT_EVERY), now + timedelta(seconds=60), exporter.compact, id="compact")

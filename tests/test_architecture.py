@@ -17,12 +17,16 @@ FILES = {
 
 # Values in, values out. A name stands for a module or for a package with all in it.
 PURE = (
+    "collectors.gpu_names",
     "collectors.records",
     "collectors.slots",
     "exporter.breakeven",
     "exporter.intervals",
     "exporter.ledger.snapshot",
     "exporter.prices.book",
+    "exporter.prices.node_parts",
+    "exporter.prices.node_tables",  # reads its package's own tables, which never change
+    "exporter.prices.nodes",
     "exporter.prices.pricing",
     "exporter.reconcile",
 )

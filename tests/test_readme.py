@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.__main__ import main
@@ -23,10 +24,21 @@ def blocks(language: str) -> list[str]:
 
 
 def test_its_configuration_loads(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    sidecar, values = blocks("yaml")
     path = tmp_path / "config.yaml"
-    path.write_text(text, encoding="utf-8")
-    assert [settings.kind for settings in load(path).collectors] == ["vllm", "usage_log", "focus", "rate_card"]
+    path.write_text(yaml.safe_dump(yaml.safe_load(values)["config"]), encoding="utf-8")
+    assert [settings.kind for settings in load(path).collectors] == ["kubernetes", "vllm", "aws_data_export"]
+    (container,) = yaml.safe_load(sidecar)["initContainers"]
+    command, *options = container["args"]
+    known = main.get_command(click.Context(main), command)
+    assert known is not None
+    assert {option.partition("=")[0] for option in options} <= {o for p in known.params for o in p.opts}
+
+
+def test_the_lines_it_counts_are_as_many() -> None:
+    sidecar, values = blocks("yaml")
+    assert len(sidecar.splitlines()) == 5
+    assert len([line for line in values.splitlines() if not line.startswith("#")]) == 10
 
 
 def test_its_output_is_of_families_that_exist_with_their_labels() -> None:
@@ -52,7 +64,7 @@ def test_every_command_it_prints_is_there(line: str) -> None:
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         return
     if not words[0].endswith("llm-cost-exporter"):
-        assert words[0] in ("python3.11", "venv/bin/pip")  # how it is installed: .ci/install does the same
+        assert words[0] in ("python3.11", "venv/bin/pip", "helm")  # how it is installed: .ci/install does the same
         return
     command = main.get_command(click.Context(main), words[1])
     assert command is not None

@@ -4,23 +4,18 @@ Three outcomes: the page's bytes; `Refused` (nobody listens there: the engine is
 nothing is known of the engine).
 """
 
-import socket
-import ssl
-import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic  # a stopwatch for timeouts, not the time of day
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager, Timeout
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3 import exceptions as failures
-from urllib3.connection import HTTPConnection
 from urllib3.util import make_headers
-from urllib3.util.ssl_ import create_urllib3_context
 
+from collectors import deadline
 from collectors.engines.page import PageError, check
 from collectors.settings import sounds_secret
 
@@ -92,13 +87,12 @@ class Fetcher:
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._token_file = Path(token_file) if token_file else None
-        tls = _tls_context() if any(target.url.startswith("https:") for target in targets) else None
-        self._pool = PoolManager(num_pools=max(1, len(targets)), maxsize=4, ssl_context=tls)
-        self._pool.pool_classes_by_scheme = {**self._pool.pool_classes_by_scheme, "http": _Pool}
+        https = any(target.url.startswith("https:") for target in targets)
+        self._pool = deadline.connections(len(targets), https)
 
     def get(self, target: Target) -> bytes:
         """The whole page. Raises `Refused` or `Unreadable`."""
-        _request.deadline = monotonic() + self._timeout
+        deadline.begin(self._timeout)
         headers = {"Accept": "text/plain, */*;q=0.1", "Accept-Encoding": "gzip", **target.headers, **self._bearer()}
         try:
             try:
@@ -113,9 +107,7 @@ class Fetcher:
             raise self._too_late() from None
 
     def close(self) -> None:
-        for key in self._pool.pools.keys():  # noqa: SIM118 - urllib3's container cannot be iterated
-            self._pool.pools[key].close()  # `clear` alone leaves it to the garbage collector
-        self._pool.clear()
+        deadline.close(self._pool)
 
     def _bearer(self) -> Mapping[str, str]:
         if self._token_file is None:
@@ -135,7 +127,7 @@ class Fetcher:
             "GET",
             url,
             headers=headers,
-            timeout=Timeout(_remaining()),
+            timeout=Timeout(deadline.remaining()),
             retries=False,
             redirect=False,
             preload_content=False,
@@ -225,46 +217,3 @@ def _inflated(inflate: Any, piece: bytes, limit: int) -> bytes:
 def _hung_up(error: failures.ProtocolError) -> bool:
     """Whether the server closed the connection before the first byte of a response."""
     return len(error.args) > 1 and isinstance(error.args[1], ConnectionResetError | BrokenPipeError)
-
-
-# A socket's own timeout starts anew with every byte, so a server that trickles could hold a request for ever. These
-# sockets wait no longer than what is left for the request that their thread is on.
-_request = threading.local()
-
-
-def _remaining() -> float:
-    left: float = _request.deadline - monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-class _Socket(socket.socket):
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_remaining())
-        return super().recv_into(*args, **kwargs)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_remaining())
-        return super().recv_into(*args, **kwargs)
-
-
-class _Connection(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        timeout = self.sock.gettimeout()
-        self.sock = _Socket(fileno=self.sock.detach())
-        self.sock.settimeout(timeout)
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = create_urllib3_context()
-    context.load_default_certs()
-    context.sslsocket_class = _TlsSocket
-    return context

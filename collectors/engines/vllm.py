@@ -1,12 +1,13 @@
 """vLLM: tokens and load of engine processes, from their `/metrics` pages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from collectors import Context
 from collectors.engines.counters import Baseline, Reading, Rejected, State, Step, advance
+from collectors.engines.discovered import Discovered, Page
 from collectors.engines.fetch import Fetcher, Refused, Target, Unreadable
 from collectors.engines.page import PageError, scan
 from collectors.engines.rows import load_rows, usage_rows
@@ -20,6 +21,7 @@ WORKERS = 32
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
     """`targets` are http(s) URLs, `/metrics` if without a path; each is one engine process (list every replica).
+    `discover` is the name of a collector that finds engines; those are read too.
 
     `baseline`: whether the first sight of a process counts from zero (`zero`), not (`observed`), or only if it started
     while this exporter watched (`auto`). `phase`: the targets' role where prefill and decode are served by different
@@ -31,7 +33,8 @@ class VllmSettings:
 
     name: str
     kind: Literal["vllm"]
-    targets: tuple[str, ...] = field(repr=False)  # may hold passwords
+    targets: tuple[str, ...] = field(default=(), repr=False)  # may hold passwords
+    discover: str | None = None
     interval: Duration = Duration(15)
     timeout: Duration = Duration(10)
     baseline: Baseline = "auto"
@@ -41,8 +44,8 @@ class VllmSettings:
     bearer_token_file: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.targets:
-            raise ValueError("targets: expected at least one URL")
+        if not self.targets and self.discover is None:
+            raise ValueError("targets: expected at least one URL, or discover")
         if self.timeout < 1 or self.max_page_bytes < 1:
             raise ValueError("timeout and max_page_bytes must be positive")
         seen: dict[str, int] = {}
@@ -70,26 +73,45 @@ class Vllm:
 
     Settings = VllmSettings
     late_after: int | None = None
-    streams: frozenset[str]
 
     def __init__(self, settings: VllmSettings, context: Context) -> None:
         self._settings = settings
         self._first_start = context.first_start
         self._labels: Labels = tuple(sorted(settings.labels.items()))
         self._targets = [Target.parse(text) for text in settings.targets]
-        self.streams = frozenset(target.shown for target in self._targets)
-        timeout = float(settings.timeout)
-        self._fetcher = Fetcher(self._targets, timeout, settings.max_page_bytes, settings.bearer_token_file)
+        self._fetcher = self._connect(self._targets)
+        self._discovered: Discovered | None = None
+        if settings.discover is not None:
+            taken = [target.url for target in self._targets]
+            self._discovered = Discovered(
+                settings.discover, context.board, settings.labels, settings.phase, taken, self._connect
+            )
         # One target, as in a sidecar, needs no further thread.
-        self._pool = ThreadPoolExecutor(WORKERS, settings.name) if len(self._targets) > 1 else None
+        alone = len(self._targets) == 1 and self._discovered is None
+        self._pool = None if alone else ThreadPoolExecutor(WORKERS, settings.name)
+
+    @property
+    def streams(self) -> frozenset[str] | None:
+        """One per target; None while it is not known which there are."""
+        found = self._discovered.streams if self._discovered is not None else frozenset[str]()
+        return None if found is None else found | {target.shown for target in self._targets}
 
     def collect(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
         """Scrape every target. A refused connection is both an observed zero and a failure."""
+        pages = [Page(target, self._fetcher, self._labels, self._settings.phase) for target in self._targets]
+        if self._discovered is not None:
+            if not self._discovered.look():
+                yield Failure("discovery", f"collector {self._settings.discover!r} has not found out yet what there is")
+            pages += self._discovered.pages or ()
+            yield from self._discovered.forget(cursors, now)
+        yield from self._read(pages, now, cursors)
+
+    def _read(self, pages: Sequence[Page], now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
         if self._pool is None:
-            for target in self._targets:
-                yield from self._visit(target, now, cursors.get(target.shown))
+            for page in pages:
+                yield from self._visit(page, now, cursors.get(page.target.shown))
             return
-        visits = [self._pool.submit(self._visit, t, now, cursors.get(t.shown)) for t in self._targets]
+        visits = [self._pool.submit(self._visit, page, now, cursors.get(page.target.shown)) for page in pages]
         try:
             for visit in visits:
                 yield from visit.result()
@@ -102,15 +124,21 @@ class Vllm:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._fetcher.close()
+        if self._discovered is not None:
+            self._discovered.close()
 
-    def _visit(self, target: Target, now: int, cursor: str | None) -> list[Batch | Failure]:
-        part = target.shown
+    def _connect(self, targets: Sequence[Target]) -> Fetcher:
+        settings = self._settings
+        return Fetcher(targets, float(settings.timeout), settings.max_page_bytes, settings.bearer_token_file)
+
+    def _visit(self, page: Page, now: int, cursor: str | None) -> list[Batch | Failure]:
+        part = page.target.shown
         try:
             state = State.loads(cursor)
         except ValueError as error:  # left as it is, for the version that wrote it
             return [Failure(part, f"cannot read this target's position in the ledger: {error}")]
         try:
-            return [self._batch(part, now, state, read(scan(self._fetcher.get(target), NAMES)))]
+            return [self._batch(page, now, state, read(scan(page.fetcher.get(page.target), NAMES)))]
         except Refused as refused:
             down = Observed(state.vouched(now), part, up=False)
             position = replace(state, down=now).dumps()
@@ -119,12 +147,13 @@ class Vllm:
             position = replace(state, failed=now).dumps()
             return [Batch(part, cursor=position, stream=part), Failure(part, str(problem))]
 
-    def _batch(self, part: str, now: int, state: State, page: VllmPage) -> Batch:
+    def _batch(self, at: Page, now: int, state: State, page: VllmPage) -> Batch:
         if not page.models:
             raise Rejected("no token series on the page (is --disable-log-stats set? is this the engine's own page?)")
         reading = Reading(now, page.start, page.counters, OPTIONAL)
         step = advance(state, reading, self._settings.baseline, self._first_start)
-        models = [self._model(model, state, step, page.levels.get(model, Levels())) for model in page.models]
+        models = [self._model(at, model, state, step, page.levels.get(model, Levels())) for model in page.models]
+        part = at.target.shown
         position = replace(
             step.state,
             owed={model.name: model.owed for model in models if any(model.owed)},
@@ -140,12 +169,12 @@ class Vllm:
             rejected={"counter_anomaly": step.anomalies} if step.anomalies else {},
         )
 
-    def _model(self, name: str, state: State, step: Step, levels: Levels) -> "_Model":
+    def _model(self, at: Page, name: str, state: State, step: Step, levels: Levels) -> "_Model":
         sums = step.sums(name)
         carried = state.owed.get(name, (0, 0)) if step.same_process else (0, 0)
-        tokens, owed = token_types(sums, carried, self._settings.phase)
+        tokens, owed = token_types(sums, carried, at.phase)
         requests = int(sums.get("requests", 0))
-        usage = usage_rows(step.window, tokens, requests, provider="vllm", model=name, labels=self._labels)
+        usage = usage_rows(step.window, tokens, requests, provider="vllm", model=name, labels=at.labels)
         queued = levels.queued and name in state.queued and self._steady(state, step)
         load = _load(name, step, sums, levels, tokens if queued else {})
         return _Model(name, list(usage), list(load_rows(step.window, load)), owed)

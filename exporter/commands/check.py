@@ -49,11 +49,13 @@ def _unpriced(config: Config) -> list[str]:
 def _answer(config: Config) -> bool:
     """Ask every source once and say how it went."""
     from collectors import Context
+    from exporter.runner import discovers
 
     now = int(time.time())
+    context = Context(first_start=now)  # one for all: what one finds, another reads
     outcomes = []
-    for settings in config.collectors:
-        read, failures = _ask(settings, Context(first_start=now), now)
+    for settings in sorted(config.collectors, key=discovers):
+        read, failures = _ask(settings, context, now)
         outcomes.append(not failures)
         state = "failed" if failures else "ok"
         click.echo(f"{settings.name} ({settings.kind}): {state}, {read} read, {len(failures)} failed")
@@ -71,7 +73,9 @@ def _ask(settings: Any, context: Any, now: int) -> tuple[int, list[str]]:
     try:
         collector = build(settings, context)
         try:
-            for outcome in collector.collect(now, {}):
+            # A source that is paid by the request has a question of its own for this: one request.
+            outcomes = collector.probe(now) if hasattr(collector, "probe") else collector.collect(now, {})
+            for outcome in outcomes:
                 if isinstance(outcome, Failure):
                     failures.append(f"{outcome.part}: {outcome.reason}")
                 else:

@@ -19,7 +19,7 @@ def explain(workload: str, config_file: Path) -> None:
 
     now = int(time.time())
     try:
-        found = read(configured(config_file), now)
+        found = read(configured(config_file), now, workload=workload)
         text = derivation.explain(
             found.inputs,
             found.views,

@@ -13,7 +13,7 @@ def set_up(level: str, form: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else Logfmt())
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
-    for chatty in ("urllib3", "uvicorn"):
+    for chatty in ("urllib3", "uvicorn", "botocore", "boto3"):
         logging.getLogger(chatty).setLevel(max(LEVELS[level], logging.WARNING))
     # It warns at every interval that a slow source outlasts; the collector's duration and age say it better.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

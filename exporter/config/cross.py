@@ -22,6 +22,7 @@ def contradictions(document: Document, sections: Mapping[str, Any], items: Mappi
     yield from _currencies(collectors, sections.get("fx", {}), document)
     yield from _retention(sections, document)
     yield from _read_twice(collectors)
+    yield from _discoveries(collectors, document)
     meters = _meters(collectors, items.get("workloads", []))
     yield from (Problem(place, text) for place, text, sure in meters if sure)
 
@@ -33,6 +34,7 @@ def warnings(config: Config) -> list[str]:
     unsure = [str(Problem(place, text)) for place, text, sure in _meters(collectors, workloads) if not sure]
     return [
         *unsure,
+        *_provider_meters(collectors, workloads),
         *_unknown_card_workloads(collectors, config.workloads),
         *_unlisted_resources(collectors),
         *_plans(workloads),
@@ -76,7 +78,8 @@ def _read_twice(collectors: Items) -> Iterator[Problem]:
     """A source that two collectors read would be counted twice; a check counts nothing."""
     first: dict[tuple[str, str], Place] = {}
     for place, settings in collectors:
-        for key in ("targets", "path") if getattr(settings, "role", "meter") == "meter" else ():
+        keys = ("targets", "path", "admin_key_file")
+        for key in keys if getattr(settings, "role", "meter") == "meter" else ():
             value = getattr(settings, key, None) or ()
             for i, source in enumerate((value,) if isinstance(value, str) else value):
                 at = (*place, key) if isinstance(value, str) else (*place, key, i)
@@ -84,6 +87,23 @@ def _read_twice(collectors: Items) -> Iterator[Problem]:
                 if before != at:
                     text = f"expected a source that nothing else reads, got that of {dotted(before)}"
                     yield Problem(at, f"{text}: {shown(at, source)}")
+
+
+def _discoveries(collectors: Items, document: Document) -> Iterator[Problem]:
+    """Engines that nobody finds, or that two collectors would read."""
+    written = document.written(("collectors",)) or ()
+    finders = {each.get("name") for each in written if isinstance(each, Mapping) and each.get("kind") == "kubernetes"}
+    first: dict[str, Place] = {}
+    for place, settings in collectors:
+        name, at = getattr(settings, "discover", None), (*place, "discover")
+        if isinstance(name, str):
+            before = first.setdefault(name, at)
+            if name not in finders:
+                text = f"expected the name of a collector of kind kubernetes, got {document.shown(at, name)}"
+                yield Problem(at, text)
+            elif before != at:
+                text = f"expected engines that nothing else reads, got those of {dotted(before)}"
+                yield Problem(at, f"{text}: {document.shown(at, name)}")
 
 
 def _page(target: str) -> str:
@@ -113,6 +133,21 @@ def _meters(collectors: Items, workloads: Items) -> Iterator[tuple[Place, str, b
             elif shared:
                 text = f"meters self-hosted traffic, as {other} does; where it is the same traffic set role: check"
                 yield place, text, False
+
+
+def _provider_meters(collectors: Items, workloads: Items) -> Iterator[str]:
+    """A provider's usage API and a log of API traffic that both meter what one workload matches. Never sure: a log may
+    be of another account, or of a reseller of the same models."""
+    logs = [each for each in collectors if getattr(each[1], "serves", "") == "api" and each[1].role == "meter"]
+    for place, api in collectors:
+        if not hasattr(api, "admin_key_file") or api.role != "meter":
+            continue
+        for log_place, log in logs:
+            shared = any(each in _reached(log, workloads) for each in _reached(api, workloads))
+            if shared and log.provider in ("", api.kind):
+                other = f"{dotted(log_place)} ({log.name})"
+                text = f"meters traffic of {api.kind}, as {other} may do; where it is the same traffic set role: check"
+                yield str(Problem(place, text))
 
 
 def _reached(settings: Any, workloads: Items) -> list[Workload | None]:
@@ -146,7 +181,7 @@ def _unknown_card_workloads(collectors: Items, workloads: Iterable[Workload]) ->
 
 def _unlisted_resources(collectors: Items) -> Iterator[str]:
     """A card for several GPUs beside a bill: only `resources` tell how much of it one billed resource replaces."""
-    billed = any(settings.kind == "focus" for _, settings in collectors)
+    billed = any(hasattr(settings, "scope") for _, settings in collectors)  # every cloud bill has one
     for place, settings in collectors:
         for i, rate in enumerate(getattr(settings, "rates", ()) if billed else ()):
             if rate.count > 1 and not rate.resources:

@@ -2,32 +2,51 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import groupby
 
 import msgspec
 
-from collectors.records import CORE_TOKEN_TYPES, Batch, Charge, EngineLoad, Reservation, Window
-from exporter.intervals import Intervals
-from exporter.ledger.snapshot import BillLine, SeriesKey, Snapshot, Stream, StreamKey, UsageSeries
+from collectors.records import (
+    CORE_TOKEN_TYPES,
+    DAY,
+    HOUR,
+    Allocation,
+    Batch,
+    Charge,
+    EngineLoad,
+    ListPrice,
+    Node,
+    Path,
+    Reservation,
+    Window,
+)
+from exporter.ledger import facts
+from exporter.ledger.bulk import read_usage
+from exporter.ledger.snapshot import BillLine, FactKey, SeriesKey, Snapshot, StreamKey, UsageSeries
+from exporter.ledger.streams import Streams
 
-Spans = dict[StreamKey, list[tuple[int, int, bool]]]
+_KEY = "collector, stream, path, provider, model, service_tier, region, band, band_known, labels"
 
 
 class Reader:
     """The snapshot cache. Not thread-safe by itself: the ledger's lock guards it."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+    def __init__(self, db: sqlite3.Connection, every_load: bool = True) -> None:
+        self._db, self._wanted_loads = db, "" if every_load else "AND saturated_seconds > 0"
         self._revision = 0
         self._series: dict[int, UsageSeries] = {}
         self._dirty: dict[int, int] = {}
         self._all_dirty = True
-        self._streams: dict[StreamKey, Stream] | None = None
+        self._rolled: list[tuple[int, int, int]] = []  # not yet done to the series in memory
+        self._streams = Streams()
         self._reservations: tuple[Reservation, ...] | None = None
         self._bill: tuple[BillLine, ...] | None = None
-        self._loads: dict[StreamKey, list[EngineLoad]] = {}
+        self._nodes: dict[FactKey, Node] | None = None
+        self._allocations: dict[FactKey, Allocation] | None = None
+        self._list_prices: tuple[ListPrice, ...] | None = None
+        self._loads: dict[StreamKey, tuple[EngineLoad, ...]] = {}
         self._dirty_loads: dict[StreamKey, int] | None = None  # None: read all
 
     def touch(self, series: Mapping[int, int]) -> None:
@@ -41,59 +60,85 @@ class Reader:
         self._all_dirty = True
         self.forget()
 
-    def touch_streams(self) -> None:
+    def roll_up(self, hourly_before: int, fine_from: int, keep_from: int) -> None:
+        """Note what `exporter.ledger.rollup` did to the file: the next snapshot does it to the series in memory."""
+        self._rolled.append((hourly_before, fine_from, keep_from))
+        hours = {series: start - start % HOUR for series, start in self._dirty.items() if start < fine_from}
+        self._dirty.update(hours)  # what changed inside an hour is now that hour
         self._revision += 1
-        self._streams = None
+        self._streams.forget()
+        self._reservations = self._dirty_loads = self._nodes = self._allocations = None
 
-    def saw(self, collector: str, batch: Batch) -> None:
-        """Note what else than usage a batch changed."""
-        if batch.observed:
-            self._streams = None
+    def touch_streams(self, keys: Iterable[StreamKey]) -> None:
+        self._revision += 1
+        self._streams.touch(keys)
+
+    def saw(self, collector: str, batch: Batch, bill: bool) -> None:
+        """Note what else than usage a batch changed; `bill`: it said, or took back, bill lines."""
+        self._streams.touch((collector, observed.stream) for observed in batch.observed)
         if batch.reservations:
             self._reservations = None
-        if batch.charges or batch.window is not None:
+        if bill:
             self._bill = None
+        if batch.nodes and self._nodes is not None:
+            self._nodes = self._nodes | {(collector, node.key): node for node in batch.nodes}
+        if batch.allocations and self._allocations is not None:
+            self._allocations = self._allocations | {(collector, one.key): one for one in batch.allocations}
+        if batch.list_prices:
+            self._list_prices = None
         if batch.loads and self._dirty_loads is not None:
             key, slot = (collector, batch.stream), min(load.slot for load in batch.loads)
             self._dirty_loads[key] = min(slot, self._dirty_loads.get(key, slot))
 
     def forget(self) -> None:
         """After a roll-back what was cached of the transaction is void."""
-        self._streams = self._reservations = self._bill = self._dirty_loads = None
+        self._streams.forget()
+        self._reservations = self._bill = self._dirty_loads = None
+        self._nodes = self._allocations = self._list_prices = None
 
     def snapshot(self, fine_from: int) -> Snapshot:
         self._refresh_series()
         self._refresh_loads()
-        if self._streams is None:
-            self._streams = self._read_streams()
         if self._reservations is None:
             self._reservations = self._read_reservations()
         if self._bill is None:
             self._bill = self._read_bill()
+        if self._nodes is None:
+            self._nodes = facts.read_nodes(self._db)
+        if self._allocations is None:
+            self._allocations = facts.read_allocations(self._db)
+        if self._list_prices is None:
+            self._list_prices = facts.read_list_prices(self._db)
         return Snapshot(
             revision=self._revision,
             fine_from=fine_from,
             series=tuple(self._series.values()),
-            streams=self._streams,
+            streams=self._streams.refresh(self._db),
             reservations=self._reservations,
             bill=self._bill,
-            loads={key: tuple(found) for key, found in self._loads.items()},
+            loads=self._loads,
+            nodes=self._nodes,
+            allocations=self._allocations,
+            list_prices=self._list_prices,
         )
 
     def _refresh_series(self) -> None:
         if self._all_dirty:
-            self._series.clear()
-            starts = {row[0]: 0 for row in self._db.execute("SELECT id FROM series")}
+            keys = self._read_keys()
+            found = dict(read_usage(self._db, keys))
+            self._series = {series_id: found.get(series_id) or UsageSeries(key) for series_id, key in keys.items()}
         else:
-            starts = self._dirty
-        for series_id, start in starts.items():
-            self._refresh(series_id, start)
-        self._dirty, self._all_dirty = {}, False
+            for rolled in self._rolled:
+                for series in self._series.values():
+                    series.roll_up(*rolled)
+            for series_id, start in self._dirty.items():
+                self._refresh(series_id, start)
+        self._dirty, self._rolled, self._all_dirty = {}, [], False
 
     def _refresh(self, series_id: int, start: int) -> None:
         series = self._series.get(series_id)
         if series is None:
-            series = self._series[series_id] = UsageSeries(self._read_key(series_id))
+            series = self._series[series_id] = UsageSeries(self.read_key(series_id))
             start = 0
         series.truncate(start)
         more = self._read_more(series_id, start)
@@ -114,38 +159,13 @@ class Reader:
         )
         return {at: {row[1]: row[2] for row in group} for at, group in groupby(rows, key=lambda row: row[0])}
 
-    def _read_key(self, series_id: int) -> SeriesKey:
-        row = self._db.execute(
-            "SELECT collector, stream, path, provider, model, service_tier, region, band, band_known, labels "
-            "FROM series WHERE id = ?",
-            (series_id,),
-        ).fetchone()
-        labels = tuple((name, value) for name, value in json.loads(row[9]))
-        collector, stream, path, provider, model, service_tier, region, band, band_known, _ = row
-        return SeriesKey(collector, stream, path, provider, model, service_tier, region, band, bool(band_known), labels)
+    def read_key(self, series_id: int) -> SeriesKey:
+        """What distinguishes the series of this id."""
+        return _key(*self._db.execute(f"SELECT {_KEY} FROM series WHERE id = ?", (series_id,)).fetchone())
 
-    def _read_streams(self) -> dict[StreamKey, Stream]:
-        spans: Spans = {}
-        for collector, stream, start, stop, up in self._db.execute(
-            "SELECT collector, stream, start, stop, up FROM observed ORDER BY start"
-        ):
-            spans.setdefault((collector, stream), []).append((start, stop, bool(up)))
-        retired: dict[StreamKey, int] = {}
-        absent: dict[StreamKey, list[tuple[int, int]]] = {}
-        for collector, stream, at, back in self._db.execute("SELECT collector, stream, at, back FROM retired"):
-            if back is None:
-                retired[collector, stream] = at
-            else:
-                absent.setdefault((collector, stream), []).append((at, back))
+    def _read_keys(self) -> dict[int, SeriesKey]:
         return {
-            key: Stream(
-                first_seen=found[0][0],
-                retired_at=retired.get(key),
-                observed=Intervals((start, stop) for start, stop, _ in found),
-                up=Intervals((start, stop) for start, stop, up in found if up),
-                absent=Intervals(absent.get(key, ())),
-            )
-            for key, found in spans.items()
+            series_id: _key(*row) for series_id, *row in self._db.execute(f"SELECT id, {_KEY} FROM series ORDER BY id")
         }
 
     def _read_reservations(self) -> tuple[Reservation, ...]:
@@ -153,29 +173,48 @@ class Reader:
         return tuple(_reservation(*row) for row in rows)
 
     def _read_bill(self) -> tuple[BillLine, ...]:
-        rows = self._db.execute("SELECT collector, part, charge FROM charges ORDER BY id")
-        return tuple(BillLine(c, part, msgspec.json.decode(text, type=Charge)) for c, part, text in rows)
+        alike, decode = facts.read_days(self._db), msgspec.json.Decoder(Charge).decode
+        rows = self._db.execute("SELECT collector, part, start, charge FROM charges ORDER BY id")
+        return tuple(
+            BillLine(collector, part, decode(text), alike.get((collector, part, start - start % DAY), 1))
+            for collector, part, start, text in rows
+        )
 
     def _refresh_loads(self) -> None:
-        columns = (
-            "slot, model, seconds, saturated_seconds, saturated_tokens, prefill_seconds, decode_seconds, running, "
-            "waiting, kv_cache_usage"
-        )
         if self._dirty_loads is None:
-            self._loads = {}
-            for collector, stream, *row in self._db.execute(
-                f"SELECT collector, stream, {columns} FROM loads ORDER BY slot"
-            ):
-                self._loads.setdefault((collector, stream), []).append(EngineLoad(*row))
-        else:
+            streams = self._db.execute("SELECT DISTINCT collector, stream FROM loads")
+            self._loads = {key: self._read_loads(key, 0) for key in streams.fetchall()}
+        elif self._dirty_loads:
+            self._loads = self._loads.copy()  # the one before belongs to a snapshot
             for key, slot in self._dirty_loads.items():
-                kept = [load for load in self._loads.get(key, ()) if load.slot < slot]
-                rows = self._db.execute(
-                    f"SELECT {columns} FROM loads WHERE collector = ? AND stream = ? AND slot >= ? ORDER BY slot",
-                    (*key, slot),
-                )
-                self._loads[key] = kept + [EngineLoad(*row) for row in rows]
+                kept = (load for load in self._loads.get(key, ()) if load.slot < slot)
+                self._loads[key] = (*kept, *self._read_loads(key, slot))
         self._dirty_loads = {}
+
+    def _read_loads(self, key: StreamKey, slot: int) -> tuple[EngineLoad, ...]:
+        rows = self._db.execute(
+            "SELECT slot, model, seconds, saturated_seconds, saturated_tokens, prefill_seconds, decode_seconds, "
+            "running, waiting, kv_cache_usage FROM loads "
+            f"WHERE collector = ? AND stream = ? AND slot >= ? {self._wanted_loads} ORDER BY slot",
+            (*key, slot),
+        )
+        return tuple(EngineLoad(*row) for row in rows)
+
+
+def _key(
+    collector: str,
+    stream: str,
+    path: Path,
+    provider: str,
+    model: str,
+    service_tier: str,
+    region: str,
+    band: int,
+    band_known: int,
+    labels: str,
+) -> SeriesKey:
+    pairs = tuple((name, value) for name, value in json.loads(labels))
+    return SeriesKey(collector, stream, path, provider, model, service_tier, region, band, bool(band_known), pairs)
 
 
 def _reservation(card: str, terms: str, start: int, stop: int) -> Reservation:

@@ -1,4 +1,7 @@
-"""The ledger's tables and how an older file is brought up to date. Plain SQL that SQLite and PostgreSQL both accept."""
+"""The ledger's tables and how an older file is brought up to date.
+
+Plain SQL that SQLite and PostgreSQL both accept, but for WITHOUT ROWID, which PostgreSQL does without.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -54,7 +57,67 @@ VERSION_1 = (
         workload TEXT NOT NULL, path TEXT NOT NULL, alternative TEXT NOT NULL, PRIMARY KEY (workload, path))""",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (VERSION_1,)
+VERSION_2 = (
+    # Facts with a key of their own; the newest word on each counts. An open span stops at records.OPEN.
+    """CREATE TABLE nodes (
+        collector TEXT NOT NULL, key TEXT NOT NULL, node TEXT NOT NULL, stop BIGINT NOT NULL,
+        PRIMARY KEY (collector, key))""",
+    """CREATE TABLE allocations (
+        collector TEXT NOT NULL, key TEXT NOT NULL, allocation TEXT NOT NULL, stop BIGINT NOT NULL,
+        PRIMARY KEY (collector, key))""",
+    """CREATE TABLE list_prices (
+        collector TEXT NOT NULL, provider TEXT NOT NULL, region TEXT NOT NULL, tier TEXT NOT NULL, unit TEXT NOT NULL,
+        name TEXT NOT NULL, currency TEXT NOT NULL, start BIGINT NOT NULL, price TEXT NOT NULL, sku TEXT NOT NULL,
+        PRIMARY KEY (collector, provider, region, tier, unit, name, currency, start))""",
+    # What each day of a bill said last, and how many deliveries in a row said the same: a bill settles.
+    """CREATE TABLE bill_days (
+        collector TEXT NOT NULL, part TEXT NOT NULL, day BIGINT NOT NULL, digest TEXT NOT NULL, alike BIGINT NOT NULL,
+        PRIMARY KEY (collector, part, day))""",
+    # Restatable usage that has entered the counters, by slot; and what was counted but taken back since, by series.
+    """CREATE TABLE counted (
+        series BIGINT NOT NULL, start BIGINT NOT NULL, token_type TEXT NOT NULL, tokens BIGINT NOT NULL,
+        PRIMARY KEY (series, start, token_type))""",
+    """CREATE TABLE debts (
+        collector TEXT NOT NULL, series TEXT NOT NULL, token_type TEXT NOT NULL, tokens BIGINT NOT NULL,
+        PRIMARY KEY (collector, series, token_type))""",
+)
+
+# Clustered by their key: usage is read series by series at the start, and a key is not stored twice.
+_CLUSTERED = (
+    """CREATE TABLE usage (
+        series BIGINT NOT NULL, start BIGINT NOT NULL, seconds INTEGER NOT NULL, requests BIGINT NOT NULL,
+        input BIGINT, cache_read BIGINT, cache_write BIGINT, cache_write_1h BIGINT, output BIGINT, peak BIGINT NOT NULL,
+        PRIMARY KEY (series, start)) WITHOUT ROWID""",
+    """CREATE TABLE evaluations (
+        workload TEXT NOT NULL, path TEXT NOT NULL, alternative TEXT NOT NULL, at BIGINT NOT NULL,
+        api_usd TEXT, self_hosted_usd TEXT, covered_seconds BIGINT NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (workload, path, alternative, at)) WITHOUT ROWID""",
+    """CREATE TABLE loads (
+        collector TEXT NOT NULL, stream TEXT NOT NULL, model TEXT NOT NULL, slot BIGINT NOT NULL,
+        seconds BIGINT NOT NULL, saturated_seconds BIGINT NOT NULL, saturated_tokens BIGINT NOT NULL,
+        prefill_seconds REAL, decode_seconds REAL, running REAL, waiting REAL, kv_cache_usage REAL,
+        PRIMARY KEY (collector, stream, model, slot)) WITHOUT ROWID""",
+)
+_KEYS = {
+    "usage": "series, start",
+    "evaluations": "workload, path, alternative, at",
+    "loads": "collector, stream, model, slot",
+}
+
+VERSION_3 = (
+    *(f"ALTER TABLE {table} RENAME TO old_{table}" for table in _KEYS),
+    *_CLUSTERED,
+    *(f"INSERT INTO {table} SELECT * FROM old_{table} ORDER BY {key}" for table, key in _KEYS.items()),
+    *(f"DROP TABLE old_{table}" for table in _KEYS),
+    "CREATE INDEX loads_queued ON loads (collector, stream, slot) WHERE saturated_seconds > 0",
+    # The state that the evaluations through `at` lead to under the settings that `rule` tells; '': fold them again.
+    """CREATE TABLE folds (
+        workload TEXT NOT NULL, path TEXT NOT NULL, alternative TEXT NOT NULL, at BIGINT NOT NULL, rule TEXT NOT NULL,
+        state TEXT NOT NULL, PRIMARY KEY (workload, path, alternative))""",
+    "INSERT INTO folds SELECT DISTINCT workload, path, alternative, 0, '', '' FROM evaluations",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (VERSION_1, VERSION_2, VERSION_3)
 """MIGRATIONS[n] brings a ledger from schema version n to n + 1."""
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import Batch, Charge
-from exporter.ledger import files
+from exporter.ledger import counted, evaluated, facts, files
+from exporter.ledger.counted import Growth
 from exporter.ledger.files import LedgerBusyError, LedgerUnreadableError
 from exporter.ledger.reader import Reader
 from exporter.ledger.rollup import roll_up
-from exporter.ledger.snapshot import Evaluation, Increment, Snapshot
+from exporter.ledger.snapshot import Evaluation, Fold, Increment, SeriesKey, Snapshot
 from exporter.ledger.writer import Writer
 
 __all__ = ["CounterKey", "Ledger", "LedgerBusyError", "LedgerUnreadableError", "LedgerUnwritableError"]
@@ -50,10 +51,12 @@ class Ledger:
         retain_fine: int = FINE_RETENTION,
         retain: int = RETENTION,
         reading: bool = False,
+        every_load: bool = True,
     ) -> None:
         """Open or create the ledger at `path`. `now` and the retentions are in seconds (since the epoch; of age).
 
-        `reading`: see `read_only`.
+        `reading`: see `read_only`. `every_load`: whether snapshots show what engines did in all slots, or only in those
+        in which requests queued: a thousand engines have 2 million slots in a week.
         """
         self.path = Path(path)
         self._retain_fine, self._retain, self._reading = retain_fine, retain, reading
@@ -65,7 +68,7 @@ class Ledger:
             raise
         self._lock = threading.RLock()
         self._write = Writer(self._db)
-        self._reader = Reader(self._db)
+        self._reader = Reader(self._db, every_load)
         self._counters: dict[CounterKey, Counter] = self._load_counters()
         self._pending: dict[CounterKey, Counter] = {}  # moved inside the open transaction
         self.first_start = int(self._meta("first_start", str(now)))
@@ -114,33 +117,72 @@ class Ledger:
         now: int,
         increments: Iterable[Increment] = (),
         restated: Callable[[Sequence[Charge], Sequence[Charge]], Iterable[Increment]] | None = None,
+        growth: Growth | None = None,
     ) -> None:
         """Append or replace one batch, move its cursor and its counters: all of it, or (LedgerUnwritableError) nothing.
 
-        `restated` is asked for further increments with the charges before and after a replacement.
+        `restated` is asked for further increments with the charges before and after a replacement; `growth` is what of
+        replaced usage `increments` count.
         """
+
+        def work() -> dict[int, int]:
+            touched = self._commit(collector, batch, now, increments, restated)
+            if growth is not None:
+                ids = {key: series for series, key in self._part_series(collector, batch.part).items()}
+                counted.write(self._db, collector, growth, ids)
+            return touched
+
         with self._lock:
-            touched = self._transaction(collector, lambda: self._commit(collector, batch, now, increments, restated))
-            self._reader.touch(touched)
+            self._reader.touch(self._transaction(collector, work))
+
+    def growth(self, collector: str, batch: Batch, now: int, late_after: int) -> Growth:
+        """What the usage of a replacing `batch` adds to the counters (see `exporter.ledger.counted`). Only this
+        collector's next commit may use it."""
+        assert batch.window is not None
+        wanted = {counted.key_of(collector, batch.stream, usage) for usage in batch.usage}
+        with self._lock:
+            ids = self._part_series(collector, batch.part)
+            known = counted.read_known(self._db, collector, batch.window, ids, wanted)
+        return counted.growth(collector, batch, known, now, late_after)
+
+    def newest_bill_day(self, collector: str, by: int) -> int:
+        """The newest UTC day that the bill of `collector` speaks of and that began by the instant `by`; 0 if none."""
+        with self._lock:
+            return facts.newest_day(self._db, collector, by)
+
+    def asked(self, collector: str) -> dict[str, int]:
+        """The streams of `collector` that have vouched for some time and are not retired, with the end of that time."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT stream, max(stop) FROM observed WHERE collector = ? AND stream NOT IN "
+                "(SELECT stream FROM retired WHERE collector = ? AND back IS NULL) GROUP BY stream",
+                (collector, collector),
+            )
+            return dict(rows)
 
     def accrue(self, key: str, through: int, now: int, increments: Iterable[Increment]) -> None:
         """Move counters for time that has passed, and the instant `key` is accrued through, in one transaction."""
+        self.accrue_all([(key, through, increments)], now)
+
+    def accrue_all(self, accruals: Sequence[tuple[str, int, Iterable[Increment]]], now: int) -> None:
+        """`accrue` many keys, as (key, through, increments), in one transaction: all of them or none."""
+        if not accruals:
+            return
 
         def work() -> None:
-            self._db.execute(
+            self._db.executemany(
                 "INSERT INTO accruals VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET through = excluded.through",
-                (key, through),
+                [(key, through) for key, through, _ in accruals],
             )
-            self._count(increments, now)
+            self._count((step for _, _, increments in accruals for step in increments), now)
 
         with self._lock:
             self._transaction("accrue", work)
 
-    def accrued_through(self, key: str) -> int | None:
-        """The instant through which `key` was accrued, or None before its first accrual."""
+    def accruals(self) -> dict[str, int]:
+        """By key, the instant through which it was accrued."""
         with self._lock:
-            row = self._db.execute("SELECT through FROM accruals WHERE key = ?", (key,)).fetchone()
-            return row[0] if row else None
+            return dict(self._db.execute("SELECT key, through FROM accruals"))
 
     def counters(self) -> dict[CounterKey, Counter]:
         with self._lock:
@@ -154,43 +196,28 @@ class Ledger:
                 "retire",
                 lambda: self._db.executemany("INSERT INTO retired VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING", rows),
             )
-            self._reader.touch_streams()
+            self._reader.touch_streams((collector, stream) for _, stream, _ in rows)
 
-    def store_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
-        """Keep evaluations for good; one that is already stored stays as it was."""
-        rows = [
-            (
-                e.workload,
-                e.path,
-                e.alternative,
-                e.at,
-                _text(e.api_usd),
-                _text(e.self_hosted_usd),
-                e.covered_seconds,
-                e.reason,
-            )
-            for e in evaluations
-        ]
+    def store_evaluations(self, evaluations: Sequence[Evaluation], folds: Iterable[Fold] = ()) -> None:
+        """Keep evaluations for good; one that is already stored stays as it was. `folds` are what they lead to."""
         with self._lock:
-            self._transaction(
-                "store_evaluations",
-                lambda: self._db.executemany(
-                    "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
-                ),
-            )
+            self._transaction("store_evaluations", lambda: evaluated.write(self._db, evaluations, folds))
+
+    def folds(self) -> list[Fold]:
+        """One for every workload, path and alternative that was ever evaluated, with the newest state that was kept."""
+        with self._lock:
+            return evaluated.read_folds(self._db)
 
     def evaluations(self, after: int = 0) -> list[Evaluation]:
         """The stored evaluations with `at` > `after`, in order of time."""
         with self._lock:
-            rows = self._db.execute(
-                "SELECT workload, path, alternative, at, api_usd, self_hosted_usd, reason, covered_seconds "
-                "FROM evaluations WHERE at > ? ORDER BY at",
-                (after,),
-            ).fetchall()
-        return [
-            Evaluation(w, path, a, at, _decimal(api), _decimal(own), reason, covered)
-            for w, path, a, at, api, own, reason, covered in rows
-        ]
+            return evaluated.read(self._db, after)
+
+    def evaluations_of(self, fold: Fold, after: int | None = None) -> list[Evaluation]:
+        """The stored evaluations of the fold's workload, path and alternative with `at` > `after` (None: those that it
+        is not made of), in order of time."""
+        with self._lock:
+            return evaluated.read_of(self._db, fold, fold.at if after is None else after)
 
     def primary(self, workload: str, path: str, choice: str | None) -> str | None:
         """The automatically chosen primary alternative: the one chosen first, else `choice`, which is then kept."""
@@ -225,8 +252,8 @@ class Ledger:
                 self._db.execute("UPDATE meta SET value = ? WHERE key = 'fine_from'", (str(fine_from),))
 
             self._transaction("compact", work)
+            self._reader.roll_up(self.fine_from, fine_from, now - self._retain)
             self.fine_from = fine_from
-            self._reader.touch_all()
 
     def _commit(
         self,
@@ -238,6 +265,7 @@ class Ledger:
     ) -> dict[int, int]:
         more: list[Increment] = []
         touched: dict[int, int] = {}
+        old: Sequence[Charge] = ()
         if batch.window is not None:
             old, dropped = self._write.clear(collector, batch)
             touched.update(dropped)
@@ -250,8 +278,12 @@ class Ledger:
         if batch.cursor is not None:
             self._write.cursor(collector, batch.part, batch.cursor, now)
         self._count((*increments, *more), now)
-        self._reader.saw(collector, batch)
+        self._reader.saw(collector, batch, bool(old or batch.charges))
         return touched
+
+    def _part_series(self, collector: str, part: str) -> dict[int, SeriesKey]:
+        rows = self._db.execute("SELECT id FROM series WHERE collector = ? AND part = ?", (collector, part)).fetchall()
+        return {series: self._reader.read_key(series) for (series,) in rows}
 
     def _count(self, increments: Iterable[Increment], now: int) -> None:
         moved = self._pending
@@ -305,11 +337,3 @@ class Ledger:
     def _load_counters(self) -> dict[CounterKey, Counter]:
         rows = self._db.execute("SELECT family, labels, value, created FROM counters")
         return {(f, tuple(json.loads(labels))): Counter(Decimal(value), created) for f, labels, value, created in rows}
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _decimal(value: str | None) -> Decimal | None:
-    return None if value is None else Decimal(value)

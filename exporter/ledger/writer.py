@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from collectors.records import CORE_TOKEN_TYPES, Batch, Charge, EngineLoad, Observed, Reservation, Usage
+from exporter.ledger import facts
 
 _COLUMNS = ", ".join(CORE_TOKEN_TYPES)
 _ADD_USAGE = f"""
@@ -80,11 +81,8 @@ class Writer:
         return old, touched
 
     def rest(self, collector: str, batch: Batch) -> None:
-        for charge in batch.charges:
-            self._db.execute(
-                "INSERT INTO charges (collector, part, start, stop, charge) VALUES (?, ?, ?, ?, ?)",
-                (collector, batch.part, charge.window.start, charge.window.end, encode_charge(charge)),
-            )
+        self._charges(collector, batch)
+        facts.write(self._db, collector, batch)
         for reservation in batch.reservations:
             self._reservation(collector, batch.part, reservation)
         for load in batch.loads:
@@ -95,6 +93,15 @@ class Writer:
                 "UPDATE retired SET back = ? WHERE collector = ? AND stream = ? AND back IS NULL",
                 (observed.window.start, collector, observed.stream),
             )
+
+    def _charges(self, collector: str, batch: Batch) -> None:
+        rows = [
+            (collector, batch.part, charge.window.start, charge.window.end, encode_charge(charge))
+            for charge in batch.charges
+        ]
+        self._db.executemany("INSERT INTO charges (collector, part, start, stop, charge) VALUES (?, ?, ?, ?, ?)", rows)
+        if batch.window is not None:
+            facts.note_days(self._db, collector, batch.part, batch.window, [(row[2], row[4]) for row in rows])
 
     def cursor(self, collector: str, part: str, cursor: str, now: int) -> None:
         """Move the part's position; an empty cursor forgets the part."""
@@ -113,7 +120,8 @@ class Writer:
         key = (collector, part, batch.stream, u.path, u.provider, u.model, u.service_tier, u.region, u.band)
         row = (*key, int(u.band_known), labels)
         if row not in self._ids:
-            if u.labels and self._is_new(row) and self._count(collector) >= MAX_SERIES:
+            # Of a restatable part every row must be found again, so none is kept under other labels than its own.
+            if not part and u.labels and self._is_new(row) and self._count(collector) >= MAX_SERIES:
                 return self._series(collector, batch, replace(u, labels=()))
             self._db.execute(
                 "INSERT INTO series (collector, part, stream, path, provider, model, service_tier, region, band, "

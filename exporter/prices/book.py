@@ -47,6 +47,8 @@ class Rate:
 
     def prices(self, band: int) -> Mapping[str, Decimal]:
         """USD per token by token type for requests in the band with lower edge `band` (tokens)."""
+        if len(self.bands) == 1:
+            return self.bands[0][1]
         merged = dict(self.bands[0][1])
         for edge, prices in self.bands[1:]:
             if edge <= band:
@@ -71,16 +73,24 @@ class PriceBook:
         """The keys that were never looked up."""
         return {key for key in keys if key not in self.rates}
 
+    def constant(self, key: PriceKey) -> bool:
+        """Whether `key` has the same price, or none, at all times."""
+        rates = self.rates.get(key, ())
+        return all(rate.start is None and rate.end is None and rate.day is None for rate in rates)
+
     def changes(self, key: PriceKey, start: int, end: int) -> list[int]:
         """The instants inside `(start, end)` at which the price of `key` may change, ascending."""
         edges: set[int] = set()
         for rate in self.rates.get(key, ()):
-            edges.update(at for at in (rate.start, rate.end) if at is not None)
+            if rate.start is not None:
+                edges.add(rate.start)
+            if rate.end is not None:
+                edges.add(rate.end)
             if rate.day is not None:
                 midnight = start - start % 86400
                 for day in range(midnight, end, 86400):
                     edges.update((day + rate.day[0], day + rate.day[1]))
-        return sorted(at for at in edges if start < at < end)
+        return sorted(at for at in edges if start < at < end) if edges else []
 
     def extended(self, rates: Mapping[PriceKey, tuple[Rate, ...]]) -> "PriceBook":
         return PriceBook({**self.rates, **rates})

@@ -58,9 +58,10 @@ _UNKNOWN = {
         "Nothing. The cost per token shown is real. For a rough answer run “breakeven” with the plan's numbers.",
     ),
     "no_usage": Advice(
-        "A rate card or a bill names this workload, but no source has reported usage of it.",
-        "If a collector below is failing, mend it first. Otherwise check that the workload's name or “match” agrees "
-        "with the labels of the engine or log, then run “check”.",
+        "A rate card, a bill or pods with GPUs name this workload, but no source has reported usage of it.",
+        "Nothing, if it serves no tokens (training, batch) or a sidecar reads its engine. If a collector is "
+        "failing, mend it first. Otherwise check that the workload's name or “match” agrees with the labels of the "
+        "engine or log, then run “check”.",
     ),
 }
 
@@ -80,6 +81,35 @@ def advice(report: WorkloadReport, decision: Decision | None) -> Advice:
     if decision.status.name == "break_even":
         return _break_even(report, decision)
     return _move(report.path, decision) if dearer(report.path, decision.status.name) else _stay(report)
+
+
+def compared(report: WorkloadReport, decision: Decision | None) -> bool:
+    """Whether a verdict is to be had of a workload at all: not of one without usage that nobody asked to compare (GPUs
+    of a training job), nor of one whose other way has no figures or is not known."""
+    if decision is None:
+        return False
+    if unused(report, decision):
+        return bool(decision.alternative)
+    return decision.status is None or decision.status.reason not in ("no_plan", "no_alternative")
+
+
+def unused(report: WorkloadReport, decision: Decision | None) -> bool:
+    """Whether no source has reported any usage of a workload."""
+    return (
+        report.first_seen is None
+        if decision is None
+        else bool(decision.status and decision.status.reason == "no_usage")
+    )
+
+
+def apart(report: WorkloadReport, decision: Decision | None) -> str:
+    """Why a workload is not compared, in a word; empty if it is."""
+    if compared(report, decision):
+        return ""
+    if unused(report, decision):
+        return "no usage"
+    reason = decision.status.reason if decision and decision.status else "no_alternative"
+    return "no plan yet" if reason == "no_plan" else "no alternative"
 
 
 def dearer(path: Path, status: StatusName) -> bool:

@@ -9,18 +9,36 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.publish.state import PublishState
-from exporter.reconcile.report import AlternativeFigures, BillReport, Decision, Status, WindowFigures, WorkloadReport
+from exporter.reconcile.report import (
+    AlternativeFigures,
+    BillReport,
+    CollectorHealth,
+    Decision,
+    Status,
+    WindowFigures,
+    WorkloadReport,
+)
 
 
 def workloads_json(state: PublishState) -> bytes:
-    """All workloads and bills of the report, none folded; before the first reconciliation without `workloads`."""
+    """All workloads and bills of the report, none folded, and the collectors; before the first reconciliation only the
+    latter."""
     report = state.report
     body: dict[str, Any] = {"version": state.exporter.version, "page_at": int(state.exporter.page_at)}
+    body["collectors"] = [_collector(collector) for collector in state.collectors]
     if report is not None:
         body["at"] = report.at
         body["closed_through"] = report.closed_through
         body["workloads"] = [_workload(workload) for workload in report.workloads]
         body["bills"] = [_bill(bill) for bill in report.bills]
+        body["gpus"] = [
+            {"collector": collector, "gpu": gpu, "state": state, "gpus": _plain(count)}
+            for (collector, gpu, state), count in report.gpus.items()
+        ]
+        body["budgets"] = [
+            _known(budget=name, usd_per_month=limit, usd=report.budgets_usd.get(name))
+            for name, limit in report.budgets_usd_per_month.items()
+        ]
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -93,10 +111,31 @@ def _status(status: Status) -> dict[str, Any]:
     return _known(name=status.name, since=status.since, reason=status.reason or None)
 
 
+def _collector(health: CollectorHealth) -> dict[str, Any]:
+    return _known(
+        name=health.name,
+        kind=health.kind,
+        success=health.success,
+        last_success=_whole(health.last_success),
+        complete_through=health.complete_through,
+        parts=dict(health.parts),
+        rejected=dict(health.rejected),
+        last_error=health.last_error or None,
+        last_error_at=_whole(health.last_error_at),
+    )
+
+
+def _whole(at: float | None) -> int | None:
+    return None if at is None else int(at)
+
+
 def _bill(bill: BillReport) -> dict[str, Any]:
     return _known(
         collector=bill.collector,
         window=bill.window,
         billed_usd=bill.billed_usd,
         parts={basis: {part: _plain(usd) for part, usd in parts.items()} for basis, parts in bill.parts.items()},
+        states={state: _plain(usd) for state, usd in bill.states.items()},
+        drift_ratio=bill.drift_ratio,
+        waterfall={part: _plain(usd) for part, usd in bill.waterfall.items()},
     )

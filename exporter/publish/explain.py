@@ -13,18 +13,13 @@ from exporter.ledger.snapshot import Evaluation
 from exporter.publish import text
 from exporter.publish.advice import advice
 from exporter.publish.explain_case import PATHS, STATUSES, Case, source_name
-from exporter.publish.explain_figures import (
-    api_section,
-    capacity_section,
-    cost_section,
-    coverage_section,
-    tokens_section,
-)
+from exporter.publish.explain_costs import cost_section
+from exporter.publish.explain_figures import api_section, capacity_section, coverage_section, tokens_section
 from exporter.publish.explain_status import status_section
 from exporter.publish.layout import prose
-from exporter.reconcile.bill import allocated_lines
-from exporter.reconcile.build import Inputs
+from exporter.reconcile.build import Inputs, billing_of
 from exporter.reconcile.derivation import source_lines
+from exporter.reconcile.evidence import NodeRents
 from exporter.reconcile.reporting import StateKey, report
 from exporter.reconcile.workload import WorkloadView
 
@@ -55,10 +50,7 @@ def explain(
     found = [view for view in views if view.name == workload]
     if not found:
         raise UnknownWorkloadError(_unknown_name(workload, {view.name for view in views}))
-    stored, billed = (
-        list(evaluations),
-        allocated_lines(inputs.snapshot.bill, inputs.config, inputs.cards).get(workload, ()),
-    )
+    laid_out, stored = billing_of(inputs, end), list(evaluations)
     texts = []
     for view in found:
         primary = view.alternatives[0].label if view.alternatives else ""
@@ -69,7 +61,8 @@ def explain(
             shown=report(inputs, [view], states, now, end).workloads[0],
             state=states.get(key, State()),
             evaluations=[e for e in stored if (e.workload, e.path, e.alternative) == key],
-            billed=billed if view.path == "self_hosted" else (),
+            billed=laid_out.matched.claimed.get(workload, ()) if view.path == "self_hosted" else (),
+            nodes=laid_out.rents.get(workload, NodeRents()),
             now=now,
             end=end,
             catalogue_at=catalogue_at,
@@ -152,7 +145,7 @@ def _stale(case: Case) -> Iterator[str]:
         since = (
             "has never delivered" if line.through is None else f"has delivered nothing since {case.aged(line.through)}"
         )
-        yield f"{source_name(line.source)} {since}: see its last error on the status page."
+        yield f"{source_name(line.source)} {since}: see its state on the status page."
 
 
 def _unknown_name(workload: str, known: set[str]) -> str:

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
 
 from collectors.records import Path
 from exporter.breakeven.status import State
 from exporter.config import DecisionSettings
+from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine, Evaluation
 from exporter.publish import text
 from exporter.reconcile.alternatives import ApiAlternative
 from exporter.reconcile.build import Inputs
+from exporter.reconcile.evidence import NodeRents
 from exporter.reconcile.report import Decision, StatusName, WindowFigures, WorkloadReport
 from exporter.reconcile.workload import WorkloadView
 
@@ -30,7 +32,8 @@ class Case:
     """`shown` is what the exporter publishes of `view` at `now`, over windows that end at `end` (epoch seconds).
 
     `evaluations` are the stored ones against the primary alternative in order of time, `state` what they lead to.
-    `billed` are the bill lines allocated to the workload. `catalogue_at` is the date of the price catalogue.
+    `billed` are the bill lines allocated to the workload as a whole, `nodes` its part of the nodes it holds.
+    `catalogue_at` is the date of the price catalogue.
     """
 
     inputs: Inputs
@@ -42,6 +45,7 @@ class Case:
     now: int
     end: int
     catalogue_at: int | None = None
+    nodes: NodeRents = field(default_factory=NodeRents)
 
     @property
     def settings(self) -> DecisionSettings:
@@ -75,6 +79,11 @@ class Case:
     def aged(self, at: int) -> str:
         """An instant with its age."""
         return f"{text.instant(at)} ({text.ago(at, self.now)})"
+
+
+def covered(case: Case) -> Intervals:
+    """The time of the decision window that every figure is summed over."""
+    return case.view.covered.clip(case.figures.asked.start, case.figures.asked.end)
 
 
 def plain(number: Decimal) -> str:

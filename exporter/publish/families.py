@@ -226,6 +226,44 @@ _RECONCILIATION = (
         "llmcost_billed_usd", "collector window", "usd", "Billed cost as the bill states it for the window, in USD."
     ),
     _gauge(
+        "llmcost_bill_state_usd",
+        "collector state window",
+        "usd",
+        "Effective cost on the bill for the window, in USD, by state: provisional, settled (72 h old and read alike "
+        "twice) or final (invoiced, or 15 days after its month).",
+    ),
+    _gauge(
+        "llmcost_bill_drift_ratio",
+        "collector window",
+        "ratio",
+        "Billed cost over the estimates that the bill replaced in the window, less 1, as a ratio.",
+    ),
+    _gauge(
+        "llmcost_calibration_ratio",
+        "collector",
+        "ratio",
+        "Billed cost over list price of the nodes on this bill, learned from its settled days, as a ratio.",
+    ),
+    _gauge(
+        "llmcost_waterfall_usd",
+        "collector part window",
+        "usd",
+        "Step from metered tokens at list price to the provider's bill for the window, in USD; the steps sum to it.",
+    ),
+    _gauge(
+        "llmcost_gpus",
+        "collector gpu state",
+        "gpus",
+        "Physical GPUs of the nodes that are up, counted in gpus, by state: allocated to pods or idle.",
+        "sum",
+    ),
+    _gauge(
+        "llmcost_budget_cost_usd",
+        "budget",
+        "usd",
+        "Cost that counts towards the budget since the start of the UTC calendar month, in USD.",
+    ),
+    _gauge(
         "llmcost_meter_gap_ratio",
         "collector",
         "ratio",
@@ -236,7 +274,7 @@ _RECONCILIATION = (
         "llmcost_superseded_cost_usd",
         "collector",
         "usd",
-        "Rate-card cost of the last 30 days that a bill replaced, in USD, by the rate card's collector.",
+        "Cost of the last 30 days that better evidence replaced, in USD, by the collector that had said it.",
         "sum",
     ),
     _gauge(
@@ -304,6 +342,12 @@ _HEALTH = (
         "collector reason",
         "records",
         "Records that could not be used, in records, by reason.",
+    ),
+    _counter(
+        "llmcost_exporter_paid_requests_usd_total",
+        "collector",
+        "usd",
+        "Price of the collector's requests to an API that charges for each request, in USD.",
     ),
     _gauge(
         "llmcost_exporter_build_info",

@@ -6,16 +6,17 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/.
 """
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
+from typing import NamedTuple
 
 from exporter.publish.families import Family
-from exporter.publish.rows import FamilySamples
+from exporter.publish.rows import FamilySamples, Labels
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+_WORDS = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 _GZIP_LEVEL = 1  # 10,000 series shrink 20-fold already; a higher level costs more than it saves
 
 
@@ -30,44 +31,75 @@ class Page:
     at: float
 
 
+class Renderer:
+    """Renders page after page: a family whose samples are the very same is not spelled out again, nor are the labels of
+    a series that was on the last page."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, _Rendered] = {}
+
+    def __call__(self, families: Iterable[FamilySamples], at: float) -> Page:
+        """The page of `families` in their order; those without samples are left out. Takes some ms per 10,000 samples:
+        not for the event loop."""
+        last, self._last = self._last, {}
+        for given in families:
+            if given.samples:
+                name = given.family.name
+                self._last[name] = _family(given, last.get(name))
+        # A lone surrogate in a label (possible from JSON logs) has no UTF-8 form: "?" stands for it.
+        plain = "".join(one.text for one in self._last.values()).encode("utf-8", "replace")
+        om = "".join([*(one.openmetrics for one in self._last.values()), "# EOF\n"]).encode("utf-8", "replace")
+        return Page(plain, _compressed(plain), om, _compressed(om), at)
+
+
 def render(families: Iterable[FamilySamples], at: float) -> Page:
-    """The page of `families` in their order; those without samples are left out. Takes some ms per 1,000 samples: not
-    for the event loop."""
-    text: list[str] = []
-    openmetrics: list[str] = []
-    escaped = _Escaped()
-    for given in families:
-        if given.samples:
-            _family(given, escaped, text, openmetrics)
-    openmetrics.append("# EOF\n")
-    # A lone surrogate in a label (possible from JSON logs) has no UTF-8 form: "?" stands for it.
-    plain, om = "".join(text).encode("utf-8", "replace"), "".join(openmetrics).encode("utf-8", "replace")
-    return Page(plain, _compressed(plain), om, _compressed(om), at)
+    """One page, see `Renderer`."""
+    return Renderer()(families, at)
 
 
-class _Escaped(dict[str, str]):
-    """Label values with backslash, quote and line feed escaped; the same values come back many times on a page."""
+class _Rendered(NamedTuple):
+    """One family as it is on a page; `spelled` are name and labels of each of its series there."""
 
-    def __missing__(self, value: str) -> str:
-        escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-        self[value] = escaped
-        return escaped
+    given: FamilySamples
+    spelled: Mapping[Labels, str]
+    text: str
+    openmetrics: str
 
 
-def _family(given: FamilySamples, escaped: _Escaped, text: list[str], openmetrics: list[str]) -> None:
+def _family(given: FamilySamples, last: _Rendered | None) -> _Rendered:
+    if last is not None and last.given is given:
+        return last
     family, base = given.family, given.family.base_name
-    text.append(f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n")
-    openmetrics.append(f"# HELP {base} {family.help}\n# TYPE {base} {family.kind}\n")
-    if family.unit:
-        openmetrics.append(f"# UNIT {base} {family.unit}\n")
-    template = _template(family)
-    for sample in given.samples:
-        labels = template % tuple([escaped[value] for value in sample.labels])
-        line = f"{family.name}{labels} {number(sample.value)}\n"
-        text.append(line)
-        openmetrics.append(line)
-        if sample.created is not None:
-            openmetrics.append(f"{base}_created{labels} {number(sample.created)}\n")
+    spelled = _spelled(given, last.spelled if last else {})
+    lines = [f"{spelled[labels]} {number(value)}\n" for labels, value, _ in given.samples]
+    unit = f"# UNIT {base} {family.unit}\n" if family.unit else ""
+    text = "".join([f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n", *lines])
+    body = _with_created(given, spelled, lines) if family.kind == "counter" else lines
+    openmetrics = "".join([f"# HELP {base} {family.help}\n# TYPE {base} {family.kind}\n", unit, *body])
+    return _Rendered(given, spelled, text, openmetrics)
+
+
+def _with_created(given: FamilySamples, spelled: Mapping[Labels, str], lines: list[str]) -> list[str]:
+    name, base = given.family.name, given.family.base_name
+    found = []
+    for line, (labels, _, created) in zip(lines, given.samples, strict=True):
+        found.append(line)
+        if created is not None:
+            found.append(f"{base}_created{spelled[labels].removeprefix(name)} {number(created)}\n")
+    return found
+
+
+def _spelled(given: FamilySamples, before: Mapping[Labels, str]) -> dict[Labels, str]:
+    """Name and labels of each sample as the page has them; `before` are those of the last page."""
+    template = given.family.name + _template(given.family)
+    return {
+        labels: before.get(labels) or template % tuple([_escaped(value) for value in labels])
+        for labels, _, _ in given.samples
+    }
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _template(family: Family) -> str:
@@ -76,9 +108,8 @@ def _template(family: Family) -> str:
 
 def number(value: float) -> str:
     """The shortest text that reads back as the same float."""
-    if value in (inf, -inf):
-        return "+Inf" if value > 0 else "-Inf"
-    return "NaN" if value != value else repr(float(value))
+    text = repr(float(value))
+    return _WORDS.get(text, text)
 
 
 def _compressed(page: bytes) -> bytes:

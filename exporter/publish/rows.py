@@ -1,8 +1,10 @@
 """Samples being gathered: checked label by label, folded into `other` beyond the series budget, float at the end."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
+from typing import NamedTuple
 
 from exporter.publish.families import BY_NAME, FAMILIES, Family
 
@@ -16,8 +18,7 @@ class SampleError(ValueError):
     """A sample that must not reach the page: unknown family, wrong number of labels, or given twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One sample. `created` is when a counter began (epoch seconds), None where that is not known."""
 
     labels: Labels
@@ -85,9 +86,18 @@ class Rows:
         return [FamilySamples(family, _floats(self._rows[family.name])) for family in there]
 
 
+_PLACE = {family.name: place for place, family in enumerate(FAMILIES)}
+
+
+def in_order(families: Iterable[FamilySamples]) -> list[FamilySamples]:
+    """Families in the table's order."""
+    return sorted(families, key=lambda one: _PLACE[one.family.name])
+
+
 def _exact(value: Number) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(value)
 
 
 def _floats(rows: dict[Labels, tuple[Number, float | None]]) -> tuple[Sample, ...]:
-    return tuple(Sample(labels, float(value), created) for labels, (value, created) in sorted(rows.items()))
+    ordered = sorted(rows.items(), key=itemgetter(0))
+    return tuple([Sample(labels, float(value), created) for labels, (value, created) in ordered])

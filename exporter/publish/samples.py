@@ -1,11 +1,12 @@
 """PublishState -> samples per family. Pure. What is not known is absent; what may not be published twice raises."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from math import inf
+from operator import is_
 
 from exporter.publish.families import BY_NAME
-from exporter.publish.rows import OTHER, FamilySamples, Rows
+from exporter.publish.rows import OTHER, FamilySamples, Rows, in_order
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile.report import (
     STATUSES,
@@ -18,20 +19,50 @@ from exporter.reconcile.report import (
 )
 
 
+class Gatherer:
+    """Gathers the samples of state after state: those of the workloads anew only when something changed."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Sequence[WorkloadReport], set[str]] | None = None
+        self._gauges: list[FamilySamples] = []
+        self._beyond: dict[str, int] = {}
+
+    def __call__(self, state: PublishState, max_workloads: int) -> list[FamilySamples]:
+        """The samples of `state` by family, in the table's order. At most `max_workloads` workloads keep their names;
+        the further ones are folded into `other`. Raises SampleError for a sample that is malformed or there twice."""
+        folded = beyond_budget(state, max_workloads)
+        rows = Rows(folded)
+        for counter in state.counters:
+            rows.add(counter.family, counter.labels, counter.value, counter.created)
+        if state.report is not None:
+            self._gather(state.report.workloads, folded)
+            _report(rows, state.report)
+        for collector in state.collectors:
+            _collector(rows, collector)
+        _exporter(rows, state.exporter)
+        gauges, beyond = (self._gauges, self._beyond) if state.report is not None else ([], {})
+        for family, series in (rows.beyond_budget() | beyond).items():
+            rows.add("llmcost_exporter_folded_series", (family,), series)
+        return in_order([*rows.families(), *gauges])
+
+    def _gather(self, workloads: Sequence[WorkloadReport], folded: set[str]) -> None:
+        if self._of is not None and _same(self._of[0], workloads) and self._of[1] == folded:
+            return
+        rows = Rows(folded)
+        for workload in sorted(workloads, key=lambda one: (one.workload, one.path)):  # what is in order sorts faster
+            _workload(rows, workload)
+        _once_per_workload(rows, workloads)
+        self._of, self._gauges, self._beyond = (workloads, folded), rows.families(), rows.beyond_budget()
+
+
 def samples(state: PublishState, max_workloads: int) -> list[FamilySamples]:
-    """The samples of `state` by family, in the table's order. At most `max_workloads` workloads keep their names; the
-    further ones are folded into `other`. Raises SampleError for a sample that is malformed or there twice."""
-    rows = Rows(beyond_budget(state, max_workloads))
-    for counter in state.counters:
-        rows.add(counter.family, counter.labels, counter.value, counter.created)
-    if state.report is not None:
-        _report(rows, state.report)
-    for collector in state.collectors:
-        _collector(rows, collector)
-    _exporter(rows, state.exporter)
-    for family, series in rows.beyond_budget().items():
-        rows.add("llmcost_exporter_folded_series", (family,), series)
-    return rows.families()
+    """The samples of one state, see `Gatherer`."""
+    return Gatherer()(state, max_workloads)
+
+
+def _same(some: Sequence[WorkloadReport], others: Sequence[WorkloadReport]) -> bool:
+    """Whether these are the very same reports: comparing what is in them would take as long as gathering it."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def beyond_budget(state: PublishState, max_workloads: int) -> set[str]:
@@ -62,9 +93,7 @@ def _created(counters: Iterable[CounterValue]) -> dict[str, float]:
 
 
 def _report(rows: Rows, report: Report) -> None:
-    for workload in report.workloads:
-        _workload(rows, workload)
-    _once_per_workload(rows, report.workloads)
+    """All of the report but the workloads."""
     for bill in report.bills:
         _bill(rows, bill)
     for price in report.prices:
@@ -80,6 +109,12 @@ def _report(rows: Rows, report: Report) -> None:
         rows.add("llmcost_price_usd_per_token", labels, price.usd_per_token)
     for budget, usd in report.budgets_usd_per_month.items():
         rows.add("llmcost_budget_usd_per_month", (budget,), usd)
+    for budget, usd in report.budgets_usd.items():
+        rows.add("llmcost_budget_cost_usd", (budget,), usd)
+    for collector, ratio in report.calibration_ratio.items():
+        rows.add("llmcost_calibration_ratio", (collector,), ratio)
+    for held, gpus in report.gpus.items():
+        rows.add("llmcost_gpus", held, gpus)
     for collector, gap in report.meter_gap_ratio.items():
         rows.add("llmcost_meter_gap_ratio", (collector,), gap)
     for collector, usd in report.superseded_usd.items():
@@ -148,6 +183,11 @@ def _bill(rows: Rows, bill: BillReport) -> None:
     for basis, parts in bill.parts.items():
         for part, usd in parts.items():
             rows.add("llmcost_bill_part_usd", (bill.collector, basis, part, bill.window), usd)
+    for state, usd in bill.states.items():
+        rows.add("llmcost_bill_state_usd", (bill.collector, state, bill.window), usd)
+    for part, usd in bill.waterfall.items():
+        rows.add("llmcost_waterfall_usd", (bill.collector, part, bill.window), usd)
+    rows.add("llmcost_bill_drift_ratio", (bill.collector, bill.window), bill.drift_ratio)
 
 
 def _collector(rows: Rows, health: CollectorHealth) -> None:

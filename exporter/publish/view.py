@@ -6,11 +6,13 @@ from typing import TypeVar
 
 from collectors.records import Path
 from exporter.publish import text
-from exporter.publish.advice import advice, dearer
+from exporter.publish.advice import advice, apart, dearer
+from exporter.publish.bill_view import bills_views, fleet_view
+from exporter.publish.collector_view import collector_view
 from exporter.publish.state import ExporterHealth, PublishState
 from exporter.publish.views import (
     AlternativeView,
-    BillView,
+    ApartView,
     CollectorView,
     Share,
     StatusView,
@@ -21,8 +23,6 @@ from exporter.publish.views import (
 from exporter.reconcile.report import (
     EVIDENCE,
     AlternativeFigures,
-    BillReport,
-    CollectorHealth,
     Decision,
     Report,
     StatusName,
@@ -39,24 +39,31 @@ _STATUSES: dict[StatusName, str] = {
     "break_even": "Break-even",
     "unknown": "Unknown",
 }
-_ORDER: tuple[Tone, ...] = ("bad", "unknown", "even", "good")
+_ORDER: tuple[Tone, ...] = ("bad", "unknown", "even", "good", "apart")
 _UNKNOWN: StatusName = "unknown"
+_NOT_COMPARED = "Not compared"
+
+MOST_APART = 10
+"""Workloads that are not compared, up to which they are shown at once; more are folded."""
 
 
 def status_view(state: PublishState) -> StatusView:
-    """The status page's content: workloads on the dearer side first, then unknown ones, then the others."""
+    """The status page's content: workloads on the dearer side first, then unknown ones, then the others, and last those
+    that nothing can be decided about."""
     now, report = state.exporter.page_at, state.report
     workloads = tuple(sorted((_workload(w, now) for w in (report.workloads if report else ())), key=lambda w: w.order))
-    collectors = tuple(_collector(collector, now) for collector in state.collectors)
+    collectors = tuple(collector_view(collector, now) for collector in state.collectors)
     return StatusView(
         exporter=state.exporter,
         page_at=text.instant(now),
         uptime=text.span(now - state.exporter.started_at),
         closed_through=text.instant(report.closed_through if report else None),
         tiles=_tiles(workloads, report, collectors),
-        workloads=workloads,
+        workloads=tuple(workload for workload in workloads if not workload.apart),
+        apart=_apart(workloads, report),
         collectors=collectors,
-        bills=tuple(view for bill in (report.bills if report else ()) for view in _bill(bill)),
+        bills=bills_views(report.bills if report else ()),
+        fleet=fleet_view(report),
         warnings=_warnings(state.exporter),
     )
 
@@ -68,16 +75,37 @@ def _tiles(
     bad, good = len(by_tone["bad"]), len(by_tone["good"])
     even, unknown = len(by_tone["even"]), len(by_tone["unknown"])
     states = [collector.tone for collector in collectors]
-    failing = states.count("bad")
-    return (
+    failing, others = states.count("bad"), len(by_tone["apart"])
+    tiles = (
         Tile("On the dearer side", str(bad), _worth(report), "bad" if bad else ""),
         Tile("On the cheaper side", str(good), "nothing to do", "good" if good else ""),
         Tile("Break-even", str(even), "both ways cost about the same", "even" if even else ""),
         Tile(
             "Unknown", str(unknown), "see why below" if unknown else "all have a verdict", "unknown" if unknown else ""
         ),
+        Tile(_NOT_COMPARED, str(others), "no usage, or no other way known", ""),
         Tile("Collectors", f"{len(states) - failing} / {len(states)}", _failing(failing), "bad" if failing else "good"),
     )
+    return tuple(tile for tile in tiles if others or tile.label != _NOT_COMPARED)
+
+
+def _apart(workloads: Iterable[WorkloadView], report: Report | None) -> ApartView | None:
+    """Those that are not compared, if there are any."""
+    found = tuple(workload for workload in workloads if workload.apart)
+    if not found:
+        return None
+    notes = {workload.apart: workload.advice for workload in found}
+    counts = [f"{sum(1 for one in found if one.apart == why)} {why}" for why in notes]
+    figures = [w.decision_window for w in (report.workloads if report else ()) if apart(w, _primary(w))]
+    costs = [one.cost_usd for one in figures if one and one.cost_usd is not None]
+    together = f"; {text.usd(sum(costs, Decimal(0)))} together" if costs else ""
+    noun = "workload is" if len(found) == 1 else "workloads are"
+    summary = f"{len(found)} {noun} not compared ({', '.join(counts)}){together}"
+    return ApartView(summary, found, tuple(notes.items()), len(found) <= MOST_APART)
+
+
+def _primary(report: WorkloadReport) -> Decision | None:
+    return next((decision for decision in report.decisions if decision.primary), None)
 
 
 def _failing(failing: int) -> str:
@@ -96,17 +124,18 @@ def _worth(report: Report | None) -> str:
 
 
 def _workload(report: WorkloadReport, now: float) -> WorkloadView:
-    primary = next((decision for decision in report.decisions if decision.primary), None)
+    primary = _primary(report)
     status = primary.status if primary else None
     figures, name = report.decision_window, status.name if status else _UNKNOWN
-    tone = _tone(report.path, name)
+    why_apart = apart(report, primary)
+    tone = "apart" if why_apart else _tone(report.path, name)
     saving = primary.saving_usd_per_month if primary else None
-    coverage = figures.coverage_ratio if figures else None
+    coverage, cost = (figures.coverage_ratio, figures.cost_usd) if figures else (None, None)
     return WorkloadView(
         name=report.workload,
         path=_PATHS[report.path],
         tone=tone,
-        status=_STATUSES[name],
+        status=_NOT_COMPARED if tone == "apart" else _STATUSES[name],
         since=text.instant(status.since) if status and status.since is not None else "",
         since_age=text.span(now - status.since) if status and status.since is not None else "",
         effective=text.usd_per_million(figures.usd_per_token if figures else None),
@@ -119,7 +148,14 @@ def _workload(report: WorkloadReport, now: float) -> WorkloadView:
         evidence=_evidence(report),
         advice=advice(report, primary),
         facts=_facts(report, primary),
-        order=(_ORDER.index(tone), -(saving or Decimal(0)), f"{report.workload} {report.path}"),
+        cost=text.usd(cost),
+        tokens=text.count(sum(figures.tokens.values()) if figures and figures.tokens else None),
+        apart=why_apart,
+        order=(
+            _ORDER.index(tone),
+            -((cost if tone == "apart" else saving) or Decimal(0)),
+            f"{report.workload} {report.path}",
+        ),
     )
 
 
@@ -181,46 +217,6 @@ def _known(value: T | None, show: Callable[[T], str]) -> str | None:
 
 def _throughput(tokens_per_second: Decimal) -> str:
     return f"{text.count(tokens_per_second)} tokens/s"
-
-
-def _collector(health: CollectorHealth, now: float) -> CollectorView:
-    tone, state = _health(health)
-    failed = health.parts.get("failed", 0)
-    return CollectorView(
-        name=health.name,
-        kind=health.kind,
-        tone=tone,
-        state=state,
-        last_success=text.ago(health.last_success, now),
-        complete_through=text.instant(health.complete_through),
-        lag="" if health.complete_through is None else text.ago(health.complete_through, now),
-        interval=text.span(health.interval),
-        duration=text.duration(health.duration_seconds),
-        parts=f"{sum(health.parts.values()) - failed} ok, {failed} failed" if health.parts else text.DASH,
-        rejected=tuple(f"{text.count(n)} {reason}" for reason, n in sorted(health.rejected.items()) if n),
-        last_error=_last_error(health, now),
-    )
-
-
-def _health(health: CollectorHealth) -> tuple[Tone, str]:
-    if health.success:
-        return "good", "OK"
-    if health.last_success is None and not health.last_error:
-        return "unknown", "Starting"
-    return "bad", "Failing"
-
-
-def _last_error(health: CollectorHealth, now: float) -> str:
-    if not health.last_error:
-        return ""
-    return f"{text.ago(health.last_error_at, now)}: {health.last_error}" if health.last_error_at else health.last_error
-
-
-def _bill(bill: BillReport) -> Iterable[BillView]:
-    for basis, parts in bill.parts.items():
-        ordered = sorted(parts.items(), key=lambda part: (-part[1], part[0]))
-        shown = tuple((part.replace("_", " "), text.usd_cents(usd)) for part, usd in ordered)
-        yield BillView(bill.collector, bill.window, basis, text.usd_cents(sum(parts.values(), Decimal(0))), shown)
 
 
 def _warnings(health: ExporterHealth) -> tuple[str, ...]:

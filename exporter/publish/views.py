@@ -7,7 +7,7 @@ from typing import Literal
 from exporter.publish.advice import Advice
 from exporter.publish.state import ExporterHealth
 
-Tone = Literal["bad", "unknown", "even", "good", ""]
+Tone = Literal["bad", "unknown", "even", "good", "apart", ""]
 """What a colour stands for; the text says the same."""
 
 
@@ -51,6 +51,9 @@ class WorkloadView:
     evidence: tuple[Share, ...]
     advice: Advice
     facts: tuple[tuple[str, str], ...]
+    cost: str
+    tokens: str
+    apart: str  # why it is not compared, in a word; empty if it is
     order: tuple[int, Decimal, str]
 
 
@@ -67,7 +70,8 @@ class CollectorView:
     duration: str
     parts: str
     rejected: tuple[str, ...]
-    last_error: str
+    error: str  # what fails now
+    earlier: str  # what failed lately and is well again
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,27 @@ class BillView:
     basis: str
     total: str
     parts: tuple[tuple[str, str], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BillsView:
+    """The bills of one window; `totals` names each collector with its bill."""
+
+    window: str
+    totals: str
+    bills: tuple[BillView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApartView:
+    """Workloads that are not compared, the dearest first. `notes` say what each word for why stands for. `open`: they
+    are few enough not to be folded."""
+
+    summary: str
+    workloads: tuple[WorkloadView, ...]
+    notes: tuple[tuple[str, Advice], ...]
+    open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +112,8 @@ class StatusView:
     closed_through: str
     tiles: tuple[Tile, ...]
     workloads: tuple[WorkloadView, ...]
+    apart: ApartView | None
     collectors: tuple[CollectorView, ...]
-    bills: tuple[BillView, ...]
+    bills: tuple[BillsView, ...]  # the first is open, the others are folded
+    fleet: tuple[tuple[str, str], ...]  # (what, value): GPUs and budgets
     warnings: tuple[str, ...]

@@ -7,7 +7,7 @@ Counters are never recomputed. What turns out different later shows in the windo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from collectors.records import DAY, HOUR, SLOT, Batch, Card, Charge, Path, Reservation, Usage
+from collectors.records import DAY, HOUR, SLOT, Batch, Card, Charge, Component, Path, Reservation, Usage
 from exporter.breakeven.formulas import HOURS_PER_MONTH
 from exporter.config import Workload
 from exporter.intervals import Intervals
@@ -17,7 +17,9 @@ from exporter.prices.pricing import cost
 from exporter.reconcile.alternatives import alternatives_of
 from exporter.reconcile.bill import by_day
 from exporter.reconcile.bill_match import InScope, allocatable
+from exporter.reconcile.evidence import card_rents
 from exporter.reconcile.matching import workload_of
+from exporter.reconcile.rents import Rent
 
 
 def usage_increments(
@@ -72,15 +74,36 @@ def price_keys(
 
 
 def rent_increments(
-    workload: str, reservations: Iterable[Reservation], card: Card, up: Intervals, since: int, until: int, fx: Decimal
+    workload: str,
+    reservations: Iterable[Reservation],
+    card: Card,
+    up: Intervals,
+    since: int,
+    until: int,
+    fx: Decimal,
+    better: Sequence[Rent] = (),
 ) -> Increment:
-    """The rent of one card over `[since, until)` (epoch seconds): count x USD per hour x the hours that are paid."""
+    """The rent of one card over `[since, until)` (epoch seconds): count x USD per hour x the hours that are paid, less
+    what `better` replaces."""
     usd = Decimal(0)
     for reservation in reservations:
         held = Intervals([(reservation.window.start, reservation.window.end)]).clip(since, until)
         paid = held & up if card.while_running else held
-        usd += reservation.count * card.price_per_hour * fx * paid.seconds / HOUR
+        kept, _ = card_rents(card, reservation.count * card.price_per_hour * fx, paid, better)
+        usd += sum((rent.usd(paid) for rent in kept), Decimal(0))
     return Increment("llmcost_cost_usd_total", (workload, "self_hosted", card.component), usd)
+
+
+def node_increments(workload: str, rents: Iterable[Rent], since: int, until: int) -> Iterator[Increment]:
+    """A workload's part of its nodes over `[since, until)` (epoch seconds), by component."""
+    span = Intervals([(since, until)])
+    sums: dict[Component, Decimal] = {}
+    for rent in rents:
+        usd = rent.usd(span)
+        sums[rent.component] = sums.get(rent.component, Decimal(0)) + usd
+    for component, usd in sums.items():
+        if usd >= 0:  # a line that takes money back moves the gauges only
+            yield Increment("llmcost_cost_usd_total", (workload, "self_hosted", component), usd)
 
 
 def fixed_increment(workload: str, usd_per_month: Decimal, since: int, until: int) -> Increment:
@@ -95,15 +118,18 @@ def restatement(
     new: Sequence[Charge],
     fx: Mapping[str, Decimal],
     in_scope: InScope = lambda line: True,
+    newest: int = 0,
 ) -> Iterator[Increment]:
     """How far a new delivery moved days that an earlier one had already closed, up and down, in USD.
 
     What counts is the effective cost of usage in scope, spread over the UTC days of its charge period. The newest day
     on which a line of the earlier delivery starts was still filling, and so was every line that reaches into it, such
-    as one for the whole month: their growth is not a restatement.
+    as one for the whole month: their growth is not a restatement. Of a bill that is delivered day by day, `newest` is
+    the newest day that is known.
     """
+    newest = newest if old else 0  # a day that was never told is not told anew
     old, new = ([c for c in lines if _restatable(collector, c, fx, in_scope)] for lines in (old, new))
-    newest = max((charge.window.start for charge in old), default=0)
+    newest = max(newest, *(charge.window.start for charge in old), 0)
     closed = newest - newest % DAY
     before, after = _by_day(old, closed, fx), _by_day(new, closed, fx)
     moved = {"up": Decimal(0), "down": Decimal(0)}

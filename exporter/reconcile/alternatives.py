@@ -7,6 +7,7 @@ from decimal import Decimal
 from collectors.records import Path
 from exporter.config import Alternative, Workload
 from exporter.prices.book import PriceKey
+from exporter.reconcile.matching import names_of
 
 MAX_OTHERS = 3
 
@@ -36,7 +37,7 @@ def alternatives_of(
     """
     if path != "self_hosted":
         return ()
-    configured = next((workload for workload in workloads if workload.name == name), None)
+    configured = names_of(workloads).by_name.get(name)
     found = [_api(alternative) for alternative in (configured.alternatives if configured else ()) if alternative.api]
     if not found and (name, path) in automatic:
         endpoint = automatic[name, path]

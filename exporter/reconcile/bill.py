@@ -11,18 +11,18 @@ edge its cumulative share is rounded down to the smallest unit (a nano-unit, or 
 and any windows that adjoin, add up to the charge.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Literal, NamedTuple, TypeVar
 
-from collectors.records import DAY, Card, Window
-from exporter.config import Config
+from collectors.records import DAY, Window
 from exporter.ledger.snapshot import BillLine
-from exporter.reconcile.bill_match import BillMatcher, InScope, Match, scope_of
+from exporter.reconcile.bill_match import InScope, Match
+from exporter.reconcile.bill_state import state_of
 from exporter.reconcile.report import BillReport
 
-__all__ = ["BillParts", "allocated_lines", "bill_parts", "bill_reports", "classify", "window_parts"]
+__all__ = ["BillParts", "bill_parts", "bill_reports", "classify", "gathered", "window_parts"]
 
 Basis = Literal["billed", "effective"]
 BASES: tuple[Basis, ...] = ("billed", "effective")
@@ -39,7 +39,13 @@ _BILLED_PART = {"Purchase": "purchase", "Credit": "credits", "Tax": "tax", "Adju
 EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, Overflow])
 NANO = -9
 
+UNCLAIMED = frozenset({"missing_tag", "unknown_resource", "no_resource"})
+
 K = TypeVar("K")
+
+
+Split = Callable[[BillLine], "Sequence[tuple[Place, Decimal]] | None"]
+"""The pieces of the effective cost of a line that no workload claims as a whole, summing to it; None: it has none."""
 
 
 class Place(NamedTuple):
@@ -67,8 +73,11 @@ class BillParts:
             _add(self.unallocated[basis], place.reason, amount)
 
 
+Gathered = dict[tuple[str, str, Window, Basis, Place], Decimal]
+
+
 def classify(line: BillLine, match: Match, in_scope: InScope) -> tuple[Place, Place]:
-    """Where a line goes on the billed and on the effective basis.
+    """Where a line goes on the billed and on the effective basis, as a whole.
 
     The effective basis knows no purchases: what a provider did not amortize is `unallocated` (`purchase`). Tax and
     credits are `adjustment` there, as the cost of use is before both.
@@ -90,58 +99,79 @@ def classify(line: BillLine, match: Match, in_scope: InScope) -> tuple[Place, Pl
     return Place("unallocated", reason), Place("unallocated", reason)
 
 
-def allocated_lines(lines: Iterable[BillLine], config: Config, cards: Mapping[str, Card]) -> dict[str, list[BillLine]]:
-    """The lines that are some workload's cost, by workload: usage in scope that a card or a workload claims."""
-    match, in_scope = BillMatcher(config.workloads, cards), scope_of(config)
-    found: dict[str, list[BillLine]] = {}
-    for line in lines:
-        workload, _ = match(line) if in_scope(line) else (None, "")
-        if workload is not None:
-            found.setdefault(workload, []).append(line)
-    return found
-
-
 def bill_parts(
     lines: Iterable[BillLine], match: Match, in_scope: InScope = lambda line: True
 ) -> dict[tuple[str, int, str], BillParts]:
     """The bill by collector, UTC day (its start) and currency."""
     found: dict[tuple[str, int, str], BillParts] = {}
-    for (collector, currency, charged, basis, place), amount in _gathered(lines, match, in_scope).items():
+    for (collector, currency, charged, basis, place), amount in gathered(lines, match, in_scope).items():
         for day, piece in by_day(amount, charged):
             found.setdefault((collector, day, currency), BillParts()).add(basis, place, piece)
     return found
 
 
-def window_parts(
-    lines: Iterable[BillLine], match: Match, window: Window, in_scope: InScope = lambda line: True
-) -> dict[tuple[str, str], BillParts]:
+def window_parts(lines: Gathered, window: Window) -> dict[tuple[str, str], BillParts]:
     """The bill by collector and currency over `window`; a charge that reaches beyond it counts in proportion."""
-    return _within(_gathered(lines, match, in_scope), window)
+    found: dict[tuple[str, str], BillParts] = {}
+    for (collector, currency, charged, basis, place), amount in lines.items():
+        if touches(charged, window):
+            sums = found.setdefault((collector, currency), BillParts())
+            sums.add(basis, place, share(amount, charged, window))
+    return found
 
 
 def bill_reports(
-    lines: Iterable[BillLine],
-    config: Config,
-    cards: Mapping[str, Card],
+    lines: Gathered,
+    states: Mapping[tuple[str, str, Window, str], Decimal],
     fx: Mapping[str, Decimal],
     starts: Mapping[str, int],
     end: int,
 ) -> tuple[BillReport, ...]:
     """Every collector's bill over the windows `[starts[name], end)`, in USD at `fx` (USD per unit of currency).
 
-    A bill in a currency without a rate has no figures: `billed_usd` is None and `parts` is empty.
+    `states` are effective costs by collector, currency, charge period and state. A bill in a currency without a rate
+    has no figures: `billed_usd` is None, `parts` and `states` are empty.
     """
-    gathered = _gathered(lines, BillMatcher(config.workloads, cards), scope_of(config))
     reports = []
     for name, start in starts.items():
+        window = Window(start, end)
         by_collector: dict[str, dict[str, BillParts]] = {}
-        for (collector, currency), sums in _within(gathered, Window(start, end)).items():
+        for (collector, currency), sums in window_parts(lines, window).items():
             by_collector.setdefault(collector, {})[currency] = sums
-        reports += [_report(collector, name, sums, fx) for collector, sums in sorted(by_collector.items())]
+        by_state = _states_within(states, window, fx)
+        reports += [
+            _report(collector, name, sums, fx, by_state.get(collector, {}))
+            for collector, sums in sorted(by_collector.items())
+        ]
     return tuple(reports)
 
 
-def _report(collector: str, window: str, sums: Mapping[str, BillParts], fx: Mapping[str, Decimal]) -> BillReport:
+def states_of(lines: Iterable[BillLine], now: int) -> dict[tuple[str, str, Window, str], Decimal]:
+    """Effective cost by collector, currency, charge period and how sure it is at `now` (epoch seconds)."""
+    found: dict[tuple[str, str, Window, str], Decimal] = {}
+    for line in lines:
+        charge = line.charge
+        _add(found, (line.collector, charge.currency, charge.window, state_of(line, now)), charge.effective_cost)
+    return found
+
+
+def _states_within(
+    states: Mapping[tuple[str, str, Window, str], Decimal], window: Window, fx: Mapping[str, Decimal]
+) -> dict[str, dict[str, Decimal]]:
+    found: dict[str, dict[str, Decimal]] = {}
+    for (collector, currency, charged, state), amount in states.items():
+        if currency in fx and touches(charged, window):
+            _add(found.setdefault(collector, {}), state, EXACT.multiply(share(amount, charged, window), fx[currency]))
+    return found
+
+
+def _report(
+    collector: str,
+    window: str,
+    sums: Mapping[str, BillParts],
+    fx: Mapping[str, Decimal],
+    states: Mapping[str, Decimal],
+) -> BillReport:
     if any(currency not in fx for currency in sums):
         return BillReport(collector, window, None, {})
     usd: dict[str, dict[str, Decimal]] = {basis: {} for basis in BASES}
@@ -152,29 +182,23 @@ def _report(collector: str, window: str, sums: Mapping[str, BillParts], fx: Mapp
     billed = Decimal(0)
     for amount in usd["billed"].values():
         billed = EXACT.add(billed, amount)
-    return BillReport(collector, window, billed, usd)
+    return BillReport(collector, window, billed, usd, states)
 
 
-_Gathered = dict[tuple[str, str, Window, Basis, Place], Decimal]
-
-
-def _gathered(lines: Iterable[BillLine], match: Match, in_scope: InScope) -> _Gathered:
+def gathered(
+    lines: Iterable[BillLine], match: Match, in_scope: InScope = lambda line: True, split: Split = lambda line: None
+) -> Gathered:
     """Lines of one collector, currency, charge period and place together: a month of hours, not a million lines."""
-    found: _Gathered = {}
+    found: Gathered = {}
     for line in lines:
-        charge = line.charge
+        charge, key = line.charge, (line.collector, line.charge.currency, line.charge.window)
         billed, effective = classify(line, match, in_scope)
-        _add(found, (line.collector, charge.currency, charge.window, "billed", billed), charge.billed_cost)
-        _add(found, (line.collector, charge.currency, charge.window, "effective", effective), charge.effective_cost)
-    return found
-
-
-def _within(gathered: _Gathered, window: Window) -> dict[tuple[str, str], BillParts]:
-    found: dict[tuple[str, str], BillParts] = {}
-    for (collector, currency, charged, basis, place), amount in gathered.items():
-        if touches(charged, window):
-            sums = found.setdefault((collector, currency), BillParts())
-            sums.add(basis, place, share(amount, charged, window))
+        pieces = split(line) if effective.part == "unallocated" and effective.reason in UNCLAIMED else None
+        if pieces is not None:
+            billed = Place("usage")
+        _add(found, (*key, "billed", billed), charge.billed_cost)
+        for place, amount in pieces or ((effective, charge.effective_cost),):
+            _add(found, (*key, "effective", place), amount)
     return found
 
 

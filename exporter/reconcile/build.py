@@ -1,21 +1,25 @@
 """From a snapshot to a report: join usage, coverage, cost and prices for every workload. Pure: values and `now` in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from collectors.records import SLOT, Card, Path, Reservation, Window
+from collectors.records import DAY, SLOT, Card, Path, Reservation, Window
 from exporter.breakeven.capacity import learned_capacity, workload_capacity
 from exporter.config import Config, DecisionSettings, Workload
 from exporter.intervals import Intervals
-from exporter.ledger.snapshot import BillLine, Snapshot, UsageSeries
+from exporter.ledger.snapshot import BillLine, Snapshot, StreamKey, UsageSeries
 from exporter.prices.book import PriceBook
 from exporter.reconcile import coverage
 from exporter.reconcile.alternatives import alternatives_of
-from exporter.reconcile.bill import allocated_lines
-from exporter.reconcile.evidence import Costs, self_hosted_costs
-from exporter.reconcile.matching import by_workload
+from exporter.reconcile.api_costs import ApiBill, billed_days, prices_of, token_bill
+from exporter.reconcile.billing import Billing, billing
+from exporter.reconcile.cluster import Owners
+from exporter.reconcile.evidence import Costs, NodeRents, self_hosted_costs
+from exporter.reconcile.matching import by_workload, decision_of, names_of
+from exporter.reconcile.memo import Memo
+from exporter.reconcile.tokens import Billed
 from exporter.reconcile.workload import WorkloadView
 
 WINDOWS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
@@ -23,13 +27,15 @@ WINDOWS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a report is made of. `fx` is USD per unit by currency; `automatic` the kept automatic alternatives."""
+    """All that a report is made of. `fx` is USD per unit by currency; `automatic` are the kept automatic alternatives;
+    `memo` remembers what was made of parts that have not changed since."""
 
     snapshot: Snapshot
     config: Config
     cards: Mapping[str, Card]
     book: PriceBook
     automatic: Mapping[tuple[str, Path], str] = field(default_factory=dict)
+    memo: Memo = field(default_factory=Memo)
 
     @property
     def fx(self) -> dict[str, Decimal]:
@@ -41,11 +47,10 @@ class Inputs:
         return check_collectors(self.config)
 
     def workload(self, name: str) -> Workload | None:
-        return next((workload for workload in self.config.workloads if workload.name == name), None)
+        return names_of(self.config.workloads).by_name.get(name)
 
     def decision(self, name: str) -> DecisionSettings:
-        workload = self.workload(name)
-        return (workload.decision if workload else None) or self.config.decision
+        return decision_of(self.config, name)
 
 
 def check_collectors(config: Config) -> frozenset[str]:
@@ -77,14 +82,30 @@ def views(inputs: Inputs, end: int) -> list[WorkloadView]:
     A workload that only a rate card or a bill names has a view without usage: its cost shows, its status is unknown.
     """
     groups = by_workload(meters(inputs.snapshot, inputs.config), inputs.config.workloads)
-    held = _by_workload_held(running_on(inputs.snapshot.reservations, inputs.cards, end))
-    lines = _rent_lines(inputs)
-    for name in (*held, *lines):
+    held = _by_workload_held(running_on(inputs.snapshot.reservations, inputs.cards, rents_through(end)))
+    laid_out, billed = billing_of(inputs, end), prices_of(api_bill(inputs, end).days).of
+    lines = inputs.memo.same("rent lines", (laid_out.matched,), lambda: _rent_lines(laid_out))
+    for name in (*held, *lines, *laid_out.rents):
         groups.setdefault((name, "self_hosted"), [])
+    for kind in ("costs", "capacity"):
+        inputs.memo.keep(kind, {name for name, _ in groups})
     return [
-        _view(inputs, name, path, series, held.get(name, []), lines.get(name, []), end)
+        _view(
+            inputs, name, path, series, held.get(name, []), lines.get(name, []), laid_out.rents.get(name), billed, end
+        )
         for (name, path), series in groups.items()
     ]
+
+
+def billing_of(inputs: Inputs, now: int) -> Billing:
+    """The bill and the cluster behind the workloads' costs at `now` (epoch seconds)."""
+    snapshot, config = inputs.snapshot, inputs.config
+    owners = Owners()
+    if snapshot.allocations:
+        series = meters(snapshot, config)
+        keys = tuple(one.key for one in series)
+        owners = inputs.memo.equal("owners", (keys, config), lambda: Owners.of(series, config.workloads))
+    return billing(snapshot, config, inputs.cards, owners, inputs.fx, now, inputs.memo)
 
 
 def _view(
@@ -94,16 +115,17 @@ def _view(
     series: Sequence[UsageSeries],
     held: Sequence[Reservation],
     lines: Sequence[BillLine],
+    nodes: NodeRents | None,
+    billed: Billed,
     end: int,
 ) -> WorkloadView:
     sources = coverage.sources_of(series)
     observed = coverage.observed_by_all(sources, inputs.snapshot.streams) if sources else Intervals([(0, end)])
     costs = Costs()
     if path == "self_hosted":
-        workload = inputs.workload(name)
-        fixed = sum((workload.fixed_usd_per_month.values() if workload else ()), Decimal(0))
-        up = coverage.up(sources, inputs.snapshot.streams)
-        costs = self_hosted_costs(held, inputs.cards, lines, up, inputs.fx, fixed, end)
+        costs = _costs(inputs, name, held, lines, nodes or NodeRents(), sources, end)
+        if nodes is not None:
+            costs = replace(costs, known=nodes.known(costs.known, watched(inputs, nodes.collectors)))
         observed &= costs.known
     first = coverage.first_slot(series) if series else _first_cost(costs)
     return WorkloadView(
@@ -118,7 +140,53 @@ def _view(
         book=inputs.book,
         max_unpriced=inputs.decision(name).max_unpriced,
         fine_from=inputs.snapshot.fine_from,
+        billed=billed if path == "api" else None,
     )
+
+
+def _costs(
+    inputs: Inputs,
+    name: str,
+    held: Sequence[Reservation],
+    lines: Sequence[BillLine],
+    nodes: NodeRents,
+    sources: Iterable[StreamKey],
+    end: int,
+) -> Costs:
+    """A workload's rents; the same as before while nothing that they are made of has changed."""
+    workload, cards = inputs.workload(name), inputs.cards
+    fixed = sum((workload.fixed_usd_per_month.values() if workload else ()), Decimal(0))
+    running = any(one.card in cards and cards[one.card].while_running for one in held)
+    up = coverage.up(sources, inputs.snapshot.streams).clip(0, end - end % SLOT) if running else Intervals()
+    order = tuple(settings.name for settings in inputs.config.collectors)
+    through, day = rents_through(end), end - end % DAY
+    return inputs.memo.equal(
+        ("costs", name),
+        (tuple(held), cards, lines, up, inputs.fx, fixed, through, nodes, order),
+        lambda: self_hosted_costs(held, cards, lines, up, inputs.fx, fixed, through, nodes, order, day),
+    )
+
+
+def rents_through(end: int) -> int:
+    """How far rents are laid out for what is known through `end`: further, so that they need not be made again at every
+    tick of a day. What is asked of them is bounded by covered time."""
+    return end - end % DAY + 2 * DAY
+
+
+def api_bill(inputs: Inputs, now: int) -> ApiBill:
+    """What API providers billed for tokens on each closed day, and what those are worth at list price."""
+    snapshot, memo = inputs.snapshot, inputs.memo
+    lines = memo.same("token bill", (snapshot.bill,), lambda: token_bill(snapshot.bill))
+    if not lines:
+        return ApiBill()
+    return billed_days(snapshot, inputs.config, lines, inputs.book, inputs.fx, now, memo)
+
+
+def watched(inputs: Inputs, collectors: Iterable[str]) -> dict[str, Intervals]:
+    """When each of these collectors, as a whole, saw what it is there to see; only those that are configured still."""
+    streams, configured = inputs.snapshot.streams, {settings.name for settings in inputs.config.collectors}
+    found = {name: streams.get((name, "")) for name in collectors if name in configured}
+    return {name: stream.observed if stream is not None else Intervals() for name, stream in found.items()}
 
 
 def capacity(inputs: Inputs, view: WorkloadView, now: int) -> tuple[Decimal | None, int | None]:
@@ -127,7 +195,7 @@ def capacity(inputs: Inputs, view: WorkloadView, now: int) -> tuple[Decimal | No
     A configured capacity is one replica's. Replicas are the engine targets that were up in the last closed slots;
     a workload that no engine feeds counts as one replica.
     """
-    engines = [s for s in view.sources if s in inputs.snapshot.loads]
+    engines = sorted(s for s in view.sources if s in inputs.snapshot.loads)
     streams = [inputs.snapshot.streams[s] for s in engines if s in inputs.snapshot.streams]
     ready = sum(1 for s in streams if s.retired_at is None and now - SLOT in s.up) if engines else 1
     workload = inputs.workload(view.name)
@@ -136,8 +204,12 @@ def capacity(inputs: Inputs, view: WorkloadView, now: int) -> tuple[Decimal | No
     if not engines:
         return None, None
     models = {one.key.model for one in view.series}
-    loads = [load for s in engines for load in inputs.snapshot.loads[s] if load.model in models]
-    replica, samples = learned_capacity(loads, now)
+    loads = tuple(inputs.snapshot.loads[s] for s in engines)
+    replica, samples = inputs.memo.equal(
+        ("capacity", view.name),
+        (loads, models, now),
+        lambda: learned_capacity([load for some in loads for load in some if load.model in models], now),
+    )
     return workload_capacity(replica, ready), samples
 
 
@@ -164,11 +236,10 @@ def _by_workload_held(reservations: Iterator[Reservation]) -> dict[str, list[Res
     return held
 
 
-def _rent_lines(inputs: Inputs) -> dict[str, list[BillLine]]:
-    """The bill lines that are a workload's cost on the self-hosted path. What an API bills for tokens is not: it shows
-    in the bill's parts, and API workloads are priced by their tokens until provider bills are reconciled with them."""
+def _rent_lines(laid_out: Billing) -> dict[str, list[BillLine]]:
+    """The bill lines that are a workload's cost on the self-hosted path. What an API bills for tokens is not."""
     found: dict[str, list[BillLine]] = {}
-    for name, lines in allocated_lines(inputs.snapshot.bill, inputs.config, inputs.cards).items():
+    for name, lines in laid_out.matched.claimed.items():
         rents = [line for line in lines if line.charge.component != "tokens"]
         if rents:
             found[name] = rents

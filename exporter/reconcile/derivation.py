@@ -1,67 +1,39 @@
-"""Where a workload's figures come from, line by line: the sums of `WorkloadView.window`, not yet added up. Pure."""
+"""Where a workload's tokens and their prices come from, line by line: the sums of `WorkloadView.window`, not yet added
+up (those of its rents: `derived_costs`). Pure.
+"""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
-from collectors.records import HOUR, Card, Component, Reservation, Window
-from exporter.breakeven.formulas import HOURS_PER_MONTH
+from collectors.records import DAY, Window
 from exporter.breakeven.status import State, step
 from exporter.config import DecisionSettings
 from exporter.intervals import Intervals
-from exporter.ledger.snapshot import BillLine, Evaluation, Stream, StreamKey
+from exporter.ledger.snapshot import Evaluation, Stream, StreamKey
 from exporter.prices.book import PriceKey, Rate
 from exporter.prices.pricing import cost
 from exporter.reconcile.alternatives import ApiAlternative
+from exporter.reconcile.api_costs import ANY, BilledDay, undated
 from exporter.reconcile.coverage import FOREVER
 from exporter.reconcile.evaluate import evaluate
-from exporter.reconcile.evidence import Costs, Rent, self_hosted_costs
-from exporter.reconcile.report import Evidence
-from exporter.reconcile.tokens import cut, key_of
+from exporter.reconcile.tokens import cut, factored, key_of
 from exporter.reconcile.workload import WorkloadView
 
 REQUESTS = "requests"
 """The `token_type` of a price line that stands for a price per request."""
 
 
-@dataclass(frozen=True, slots=True)
-class CardLine:
-    """What one rate card adds to C: `usd` = count x price x hours, of the hours that count.
-
-    `superseded_hours` were paid for by a bill instead. `through` is how far the ledger has noted the reservation
-    (epoch seconds); the rent runs on from there. `usd_per_unit` is the rate of `currency`, None where there is none.
-    """
-
-    key: str
-    card: Card
-    count: Decimal
-    usd_per_unit: Decimal | None
-    hours: Decimal
-    usd: Decimal
-    superseded_hours: Decimal
-    superseded_usd: Decimal
-    through: int
-
-
-@dataclass(frozen=True, slots=True)
-class BilledLine:
-    """What the lines of one bill add to C. `through` is the end of the newest charge period (epoch seconds)."""
-
-    collector: str
-    component: Component
-    evidence: Evidence
-    lines: int
-    resources: tuple[str, ...]
-    usd: Decimal
-    through: int
-
-
 @dataclass(slots=True)
 class PriceLine:
-    """Tokens of one type at one price: `usd` = tokens x price, before any discount. Without a price, `usd` is None.
+    """Tokens of one type at one price: `usd` = `listed_usd` = tokens x price, before any discount. Without a price,
+    both are None.
 
-    `as_input`: the host has no price for cached tokens, so these pay the input price. `since` is when the price came
-    into force (epoch seconds, None: it was always so).
+    `band` is the edge of the prompt length above which that price holds, 0 where it holds for all. `as_input`: the host
+    has no price for cached tokens, so these pay the input price. `since` is when the price came into force (epoch
+    seconds, None: it was always so). `factors` are what the provider's bill made of the list price, by UTC day (its
+    start): `usd` is then `listed_usd` times these, each day by its own.
     """
 
     key: PriceKey
@@ -71,11 +43,24 @@ class PriceLine:
     since: int | None
     as_input: bool
     tokens: int = 0
+    listed_usd: Decimal | None = None
     usd: Decimal | None = None
+    factors: dict[int, Decimal] = field(default_factory=dict)
+
+    def add(self, tokens: int, listed_usd: Decimal, factor: Decimal) -> None:
+        self.tokens += tokens
+        self.listed_usd = (self.listed_usd or Decimal(0)) + listed_usd
+        self.usd = (self.usd or Decimal(0)) + listed_usd * factor
 
     @property
     def usd_per_token(self) -> Decimal | None:
-        return None if self.usd is None or not self.tokens else self.usd / self.tokens
+        """The list price."""
+        return None if self.listed_usd is None or not self.tokens else self.listed_usd / self.tokens
+
+    @property
+    def factor(self) -> Decimal | None:
+        """What was billed of the list price over all days; None where nothing was."""
+        return self.usd / self.listed_usd if self.factors and self.usd is not None and self.listed_usd else None
 
 
 @dataclass(slots=True)
@@ -96,117 +81,71 @@ class SourceLine:
     requests: int = 0
 
 
-def card_lines(
-    view: WorkloadView,
-    held: Iterable[tuple[Reservation, int]],
-    cards: Mapping[str, Card],
-    billed: Sequence[BillLine],
-    up: Intervals,
-    fx: Mapping[str, Decimal],
-    covered: Intervals,
-) -> list[CardLine]:
-    """The rate cards behind C over `covered`. `held` are the workload's reservations, run on to the end of closed time,
-    each with the instant through which the ledger has noted it; `billed` the bill lines allocated to the workload."""
-    found = []
-    for reservation, through in held:
-        card = cards.get(reservation.card)
-        if card is None:
-            continue
-        costs = self_hosted_costs([reservation], cards, billed, up, fx, Decimal(0), 0)
-        shares = max(1, len(card.resources))
-        kept = [rent for rent in costs.counted if rent.evidence == "configured"]
-        found.append(
-            CardLine(
-                key=reservation.card,
-                card=card,
-                count=reservation.count,
-                usd_per_unit=fx.get(card.currency),
-                hours=_hours(kept, covered, shares),
-                usd=sum((rent.usd(covered) for rent in kept), Decimal(0)),
-                superseded_hours=_hours(costs.superseded, covered, shares),
-                superseded_usd=costs.superseded_usd(covered),
-                through=through,
-            )
-        )
-    return found
-
-
-def _hours(rents: Iterable[Rent], covered: Intervals, shares: int) -> Decimal:
-    return Decimal(sum((rent.seconds & covered).seconds for rent in rents)) / (shares * HOUR)
-
-
-def billed_lines(
-    billed: Sequence[BillLine], cards: Mapping[str, Card], fx: Mapping[str, Decimal], covered: Intervals
-) -> list[BilledLine]:
-    """The bills behind C over `covered`: the lines allocated to the workload, by collector, component and evidence."""
-    groups: dict[tuple[str, Component, Evidence], list[tuple[BillLine, Decimal]]] = {}
-    for line in billed:
-        costs: Costs = self_hosted_costs((), cards, [line], Intervals(), fx, Decimal(0), 0)
-        for rent in costs.counted:
-            if rent.seconds & covered:
-                group = groups.setdefault((line.collector, rent.component, rent.evidence), [])
-                group.append((line, rent.usd(covered)))
-    return [
-        BilledLine(
-            collector=collector,
-            component=component,
-            evidence=evidence,
-            lines=len(lines),
-            resources=tuple(sorted({line.charge.resource for line, _ in lines if line.charge.resource})),
-            usd=sum((usd for _, usd in lines), Decimal(0)),
-            through=max(line.charge.window.end for line, _ in lines),
-        )
-        for (collector, component, evidence), lines in groups.items()
-    ]
-
-
-def fixed_lines(monthly: Mapping[str, Decimal], known: Intervals, covered: Intervals) -> dict[str, Decimal]:
-    """The fixed costs behind C over `covered` in USD by name, prorated by second of a 730 h month (see `evidence`)."""
-    seconds = (known & covered).seconds
-    return {name: usd * seconds / (HOURS_PER_MONTH * HOUR) for name, usd in monthly.items()}
-
-
 def price_lines(view: WorkloadView, alternative: ApiAlternative | None, covered: Intervals) -> list[PriceLine]:
     """The tokens of `covered` and their prices at `alternative`, or (None) at their own API, largest amounts first."""
     found: dict[tuple[object, ...], PriceLine] = {}
-
-    def line(key: PriceKey, band: int, token_type: str, rate: Rate | None, as_input: bool) -> PriceLine:
-        origin, since = (rate.origin, rate.start) if rate else ("", None)
-        day = rate.day if rate else None
-        wanted = (key, band, token_type, origin, since, day, as_input)
-        return found.setdefault(wanted, PriceLine(key, band, token_type, origin, since, as_input))
-
     for one in view.series:
         key = alternative.price if alternative else key_of(one.key)
-        for start, end in cut(covered, view.book, key):
+        factors = view.billed(one.key) if view.billed is not None and alternative is None else ()
+        for start, end, factor, evidence in factored(cut(covered, view.book, key), factors):
+            billed = None if evidence is None else (start - start % DAY, factor)
+            at = _Stretch(key, one.key.band, view.book.rate(key, start), billed)
             tokens = {t: n for t, n in one.tokens(start, end).items() if n}
-            rate, requests = view.book.rate(key, start), one.request_count(start, end)
-            _add_prices(line, key, one.key.band, tokens, requests, rate, alternative is not None)
+            _add_prices(found, at, tokens, one.request_count(start, end), alternative is not None)
     return sorted(found.values(), key=lambda each: (each.usd is None, -(each.usd or 0), each.token_type))
 
 
+class _Stretch(NamedTuple):
+    """Some time in which prices stand still. `billed`: its UTC day and what the bill made of the list price then."""
+
+    key: PriceKey
+    band: int
+    rate: Rate | None
+    billed: tuple[int, Decimal] | None
+
+    def line(
+        self, found: dict[tuple[object, ...], PriceLine], token_type: str, rate: Rate | None, as_input: bool = False
+    ) -> PriceLine:
+        """The line among `found`, made where there is none, that tokens of this stretch belong to."""
+        origin, since, hours, edge = (
+            (rate.origin, rate.start, rate.day, self.edge(rate)) if rate else ("", None, None, 0)
+        )
+        wanted = (self.key, edge, token_type, origin, since, hours, as_input, self.billed is not None)
+        line = found.setdefault(wanted, PriceLine(self.key, edge, token_type, origin, since, as_input))
+        if self.billed is not None:
+            line.factors[self.billed[0]] = self.billed[1]
+        return line
+
+    def edge(self, rate: Rate) -> int:
+        """The prompt length above which its price holds: 0 of a model with one price for all lengths."""
+        return max((edge for edge, _ in rate.bands if edge <= self.band), default=0)
+
+
 def _add_prices(
-    line: Callable[..., PriceLine],
-    key: PriceKey,
-    band: int,
+    found: dict[tuple[object, ...], PriceLine],
+    at: _Stretch,
     tokens: Mapping[str, int],
     requests: int,
-    rate: Rate | None,
     counterfactual: bool,
 ) -> None:
     """Lay the tokens of one stretch at one rate onto their lines; tokens without a price onto lines without one."""
-    priced = cost(rate, tokens, band, requests, cached_as_input=counterfactual) if rate else None
+    rate, factor = at.rate, at.billed[1] if at.billed else Decimal(1)
+    priced = cost(rate, tokens, at.band, requests, cached_as_input=counterfactual) if rate else None
     for token_type, count in tokens.items():
         if rate is None or priced is None or token_type in priced.unpriced:
-            line(key, band, token_type, None, False).tokens += count
-            continue
-        into = line(key, band, token_type, rate, token_type not in rate.prices(band))
-        into.tokens += count
-        into.usd = (into.usd or Decimal(0)) + priced.by_type[token_type]
+            at.line(found, token_type, None).tokens += count
+        else:
+            as_input = token_type not in rate.prices(at.band)
+            at.line(found, token_type, rate, as_input).add(count, priced.by_type[token_type], factor)
     if rate is not None and rate.per_request and requests:
-        into = line(key, band, REQUESTS, rate, False)
-        into.tokens += requests
-        into.usd = (into.usd or Decimal(0)) + rate.per_request * requests
+        at.line(found, REQUESTS, rate).add(requests, rate.per_request * requests, factor)
+
+
+def billed_by(line: PriceLine, days: Iterable[BilledDay]) -> tuple[str, ...]:
+    """The collectors whose bill made the factors of `line`. `days` are those of all bills."""
+    provider, model = line.key.provider.casefold(), undated(line.key.model)
+    of_line = (one for one in days if one.provider == provider and one.model in (model, ANY))
+    return tuple(sorted({one.collector for one in of_line if line.factors.get(one.day) == one.factor is not None}))
 
 
 def source_lines(

@@ -9,7 +9,7 @@ from collectors.records import HOUR, SLOT, Path, Window
 from exporter.intervals import Intervals
 from exporter.reconcile import coverage
 from exporter.reconcile.bill import BASES, Basis, window_parts
-from exporter.reconcile.bill_match import BillMatcher, scope_of
+from exporter.reconcile.bill_reporting import bill_lines
 from exporter.reconcile.build import Inputs
 from exporter.reconcile.report import WindowFigures
 from exporter.reconcile.workload import WorkloadView
@@ -107,8 +107,7 @@ def _with_all_rent(inputs: Inputs, view: WorkloadView, end: int) -> WorkloadView
 
 
 def _bills(inputs: Inputs, window: Window) -> list[PeriodBill]:
-    match = BillMatcher(inputs.config.workloads, inputs.cards)
-    sums = window_parts(inputs.snapshot.bill, match, window, scope_of(inputs.config))
+    sums = window_parts(bill_lines(inputs, window.end), window)
     return [
         PeriodBill(collector, currency, basis, found.totals[basis], found.parts[basis], found.unallocated[basis])
         for (collector, currency), found in sorted(sums.items())

@@ -102,12 +102,19 @@ class WorkloadReport:
 
 @dataclass(frozen=True, slots=True)
 class BillReport:
-    """One collector's bill over one window: every line in exactly one part per basis, in USD (`parts[basis][part]`)."""
+    """One collector's bill over one window: every line in exactly one part per basis, in USD (`parts[basis][part]`).
+
+    `states` is the effective cost by how sure it is. `drift_ratio` is billed cost over the estimates that the bill
+    replaced, less 1. `waterfall` are the steps from metered tokens at list price to the bill of an API provider.
+    """
 
     collector: str
     window: str
     billed_usd: Decimal | None
     parts: Mapping[str, Mapping[str, Decimal]]
+    states: Mapping[str, Decimal] = field(default_factory=dict)
+    drift_ratio: Decimal | None = None
+    waterfall: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,9 @@ class Report:
     bills: tuple[BillReport, ...] = ()
     prices: tuple[PriceInUse, ...] = ()
     fx_usd_per_unit: Mapping[str, Decimal] = field(default_factory=dict)
-    superseded_usd: Mapping[str, Decimal] = field(default_factory=dict)  # last 30 days, by rate card collector
+    superseded_usd: Mapping[str, Decimal] = field(default_factory=dict)  # last 30 days, by collector
+    calibration_ratio: Mapping[str, Decimal] = field(default_factory=dict)  # by bill collector
+    gpus: Mapping[tuple[str, str, str], Decimal] = field(default_factory=dict)  # (collector, product, state)
     budgets_usd_per_month: Mapping[str, Decimal] = field(default_factory=dict)
+    budgets_usd: Mapping[str, Decimal] = field(default_factory=dict)  # cost since the start of the calendar month
     meter_gap_ratio: Mapping[str, Decimal] = field(default_factory=dict)  # last 24 h, by checking collector

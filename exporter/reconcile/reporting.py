@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 
 from collectors.records import DAY, HOUR, Path
 from exporter.breakeven import formulas
@@ -10,8 +11,11 @@ from exporter.config import Workload
 from exporter.ledger.snapshot import UsageSeries
 from exporter.prices.book import PriceKey
 from exporter.reconcile.alternatives import ApiAlternative
-from exporter.reconcile.bill import bill_reports
-from exporter.reconcile.build import Inputs, capacity, window_starts
+from exporter.reconcile.api_costs import PROVIDER_KINDS
+from exporter.reconcile.bill_reporting import bills
+from exporter.reconcile.budgets import budget_costs
+from exporter.reconcile.build import Inputs, billing_of, capacity, window_starts
+from exporter.reconcile.cluster import gpus_now
 from exporter.reconcile.coverage import observed_by_all
 from exporter.reconcile.matching import workload_of
 from exporter.reconcile.report import (
@@ -30,19 +34,26 @@ from exporter.reconcile.workload import WorkloadView
 StateKey = tuple[str, Path, str]
 """(workload, path, alternative)."""
 
+Checked = dict[tuple[str, Path], list[UsageSeries]]
+"""The usage of a checking collector by workload and path."""
+
 
 def report(
     inputs: Inputs, views: Sequence[WorkloadView], states: Mapping[StateKey, State], now: int, end: int
 ) -> Report:
     """Everything that is shown at `now`, over windows that end at `end` (the end of the last closed slot)."""
+    laid_out = billing_of(inputs, end)
     return Report(
         at=now,
         closed_through=end,
-        workloads=tuple(_workload(inputs, view, states, end) for view in views),
-        bills=bill_reports(inputs.snapshot.bill, inputs.config, inputs.cards, inputs.fx, _published(inputs, end), end),
+        workloads=_workloads(inputs, views, states, end),
+        bills=bills(inputs, views, _published(inputs, end), end),
         prices=tuple(_prices(views, end)),
         fx_usd_per_unit={code: rate for code, rate in inputs.fx.items() if code != "USD"},
         budgets_usd_per_month={budget.name: Decimal(budget.usd_per_month) for budget in inputs.config.budgets},
+        budgets_usd=budget_costs(inputs.config, views, window_starts(end)["mtd"], end),
+        calibration_ratio=dict(laid_out.calibration.by_collector),
+        gpus=gpus_now(use for use in laid_out.uses.values() if inputs.snapshot.seen_through(use.key[0]) > now - HOUR),
         meter_gap_ratio=_meter_gaps(inputs, views, end),
         superseded_usd=_superseded(views, window_starts(end)["30d"], end),
     )
@@ -58,40 +69,86 @@ def _meter_gaps(inputs: Inputs, views: Sequence[WorkloadView], end: int) -> dict
 
     Above 0 the meter misses traffic, below 0 the check does. Absent where the meters have no tokens.
     """
-    checked: dict[str, dict[tuple[str, Path], list[UsageSeries]]] = {}
+    checked: dict[str, Checked] = {}
     for one in inputs.snapshot.series:
         if one.key.collector in inputs.checks:
             key = (workload_of(one.key, inputs.config.workloads), one.key.path)
             checked.setdefault(one.key.collector, {}).setdefault(key, []).append(one)
+    accounts = {one.name for one in inputs.config.collectors if one.kind in PROVIDER_KINDS}
     gaps: dict[str, Decimal] = {}
     for collector, groups in checked.items():
-        metered = check = 0
-        for view in views:
-            series = groups.get((view.name, view.path), [])
-            both = view.covered.clip(end - DAY, end)
-            both &= observed_by_all({one.key.source for one in series}, inputs.snapshot.streams)
-            if series and both:
-                metered += sum_tokens(view.series, both).total
-                check += sum_tokens(series, both).total
+        count = _account_tokens if collector in accounts else _workload_tokens
+        metered, check = count(inputs, views, groups, end)
         if metered:
             gaps[collector] = Decimal(check - metered) / metered
     return gaps
+
+
+def _workload_tokens(inputs: Inputs, views: Sequence[WorkloadView], groups: Checked, end: int) -> tuple[int, int]:
+    """Tokens of the meters and of a check of them, over what both covered of each workload in the last 24 h."""
+    metered = check = 0
+    for view in views:
+        series = groups.get((view.name, view.path), [])
+        both = view.covered.clip(end - DAY, end)
+        both &= observed_by_all({one.key.source for one in series}, inputs.snapshot.streams)
+        if series and both:
+            metered += sum_tokens(view.series, both).total
+            check += sum_tokens(series, both).total
+    return metered, check
+
+
+def _account_tokens(inputs: Inputs, views: Sequence[WorkloadView], groups: Checked, end: int) -> tuple[int, int]:
+    """Tokens of the meters and of a provider's own account, over what all covered in the last 24 h: of the provider as
+    a whole, as its account does not know whose the traffic is."""
+    account = [one for found in groups.values() for one in found]
+    providers = {one.key.provider.casefold() for one in account}
+    metered = [
+        one for view in views if view.path == "api" for one in view.series if one.key.provider.casefold() in providers
+    ]
+    sources = {one.key.source for one in (*metered, *account)}
+    both = observed_by_all(sources, inputs.snapshot.streams).clip(end - DAY, end)
+    return sum_tokens(metered, both).total, sum_tokens(account, both).total
 
 
 def _superseded(views: Sequence[WorkloadView], start: int, end: int) -> dict[str, Decimal]:
     """Rent that bills replaced over the covered part of `[start, end)`, by rate card collector, all workloads."""
     sums: dict[str, Decimal] = {}
     for view in views:
+        if not view.costs.superseded:
+            continue
         for collector, usd in view.costs.superseded_by(view.covered.clip(start, end)).items():
             sums[collector] = sums.get(collector, Decimal(0)) + usd
     return sums
 
 
-def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, State], end: int) -> WorkloadReport:
+def _workloads(
+    inputs: Inputs, views: Sequence[WorkloadView], states: Mapping[StateKey, State], end: int
+) -> tuple[WorkloadReport, ...]:
+    """The workloads; the same report as before of one that nothing has changed for since."""
+    found, published = [], _published(inputs, end)
+    inputs.memo.keep("report", {(view.name, view.path) for view in views})
+    for view in views:
+        shown = tuple(states.get((view.name, view.path, one.label)) for one in view.alternatives)
+        kept = capacity(inputs, view, end)
+        args = (view.basis(end), shown, kept, _phases(inputs, view, end), inputs.config, published)
+        make = partial(_workload, inputs, view, states, end, kept)
+        found.append(inputs.memo.equal(("report", (view.name, view.path)), args, make))
+    return tuple(found)
+
+
+def _workload(
+    inputs: Inputs,
+    view: WorkloadView,
+    states: Mapping[StateKey, State],
+    end: int,
+    known_capacity: tuple[Decimal | None, int | None],
+) -> WorkloadReport:
     settings = inputs.decision(view.name)
     start = end - settings.ratio_window
-    figures = view.window(start, end)
-    total, samples = capacity(inputs, view, end)
+    starts = _published(inputs, end)
+    windows = {since: view.window(since, end) for since in {*starts.values(), start}}
+    figures = windows[start]
+    total, samples = known_capacity
     used = formulas.utilization(sum(figures.tokens.values()), figures.covered_seconds, total)
     workload = inputs.workload(view.name)
     fixed = sum((workload.fixed_usd_per_month.values() if workload else ()), Decimal(0))
@@ -99,7 +156,7 @@ def _workload(inputs: Inputs, view: WorkloadView, states: Mapping[StateKey, Stat
         workload=view.name,
         path=view.path,
         first_seen=view.first,
-        windows={name: view.window(since, end) for name, since in _published(inputs, end).items()},
+        windows={name: windows[since] for name, since in starts.items()},
         decision_window=figures,
         decisions=_decisions(view, workload, figures, total, states) if inputs.config.publish.decisions else (),
         evidence_ratio=_evidence(figures),
@@ -188,7 +245,7 @@ def _token_types(
     method = workload.split if workload else "price_weights"
     parts = None
     if method == "phase_seconds":
-        prefill, decode = _phases(inputs, view, start, end)
+        prefill, decode = _phases(inputs, view, end) or (0.0, 0.0)
         parts = formulas.split_by_phases(figures.cost_usd, figures.tokens, prefill, decode)
     elif view.alternatives:
         weights = view.price_weights(view.alternatives[0], start, end)
@@ -199,8 +256,13 @@ def _token_types(
     return {(t, method): usd for t, usd in formulas.usd_per_token_by_type(parts, figures.tokens).items()}
 
 
-def _phases(inputs: Inputs, view: WorkloadView, start: int, end: int) -> tuple[float, float]:
-    """Prefill and decode seconds (request residency) of the workload's engines over `[start, end)`."""
+def _phases(inputs: Inputs, view: WorkloadView, end: int) -> tuple[float, float] | None:
+    """Prefill and decode seconds (request residency) of the workload's engines over the decision window that ends at
+    `end`; None where its cost is not split by them."""
+    workload = inputs.workload(view.name)
+    if workload is None or workload.split != "phase_seconds":
+        return None
+    start = end - inputs.decision(view.name).ratio_window
     models = {one.key.model for one in view.series}
     loads = [
         load
@@ -215,7 +277,7 @@ def _prices(views: Sequence[WorkloadView], end: int) -> list[PriceInUse]:
     """The prices that some figure of the last hours rests on: of API series, and of all alternatives."""
     keys: dict[tuple[PriceKey, int], set[str]] = {}
     for view in views:
-        types = {t for one in view.series for t, totals in one.totals.items() if totals[-1]}
+        types = {t for one in view.series for t, totals in one.totals.items() if totals[-1] > totals[0]}
         for one in view.series if view.path == "api" else ():
             keys.setdefault((key_of(one.key), one.key.band), set()).update(types)
         for alternative in view.alternatives:

@@ -1,6 +1,6 @@
 """Tokens of a workload over its covered time, and their cost at dated prices: the API's own, or an alternative's."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
@@ -10,6 +10,10 @@ from exporter.ledger.snapshot import SeriesKey, UsageSeries
 from exporter.prices.book import PriceBook, PriceKey
 from exporter.prices.pricing import cost
 from exporter.reconcile.report import Evidence
+
+Factor = tuple[int, int, Decimal, Evidence]
+"""[start, end) in epoch seconds, a factor on the list price, and what it rests on."""
+Billed = Callable[[SeriesKey], Sequence[Factor]]
 
 K = TypeVar("K")
 N = TypeVar("N", int, Decimal)
@@ -67,11 +71,13 @@ def price_tokens(
     book: PriceBook,
     alternative: PriceKey | None = None,
     discount: Decimal = Decimal(0),
+    billed: Billed | None = None,
 ) -> Priced:
     """Price the tokens of `series` inside `covered`: at their own API price, or at `alternative`'s x (1 - discount).
 
     Every row is priced at the rate of its own time and prompt-length band. At an alternative that has no price for
-    cached tokens at all, cached tokens are prompt tokens like any other (see `exporter.prices.pricing.cost`).
+    cached tokens at all, cached tokens are prompt tokens like any other (see `exporter.prices.pricing.cost`). `billed`
+    says over which spans the provider's bill made a factor of the list price, and what that rests on.
     """
     by_type: dict[str, Decimal] = {}
     by_evidence: dict[Evidence, Decimal] = {}
@@ -79,7 +85,8 @@ def price_tokens(
     priced = False
     for one in series:
         key = alternative or key_of(one.key)
-        for start, end in cut(covered, book, key):
+        factors = billed(one.key) if billed is not None and alternative is None else ()
+        for start, end, factor, evidence in factored(cut(covered, book, key), factors):
             tokens = {t: n for t, n in one.tokens(start, end).items() if n}
             rate = book.rate(key, start)
             if rate is None:
@@ -88,9 +95,10 @@ def price_tokens(
             requests = one.request_count(start, end)
             parts = cost(rate, tokens, one.key.band, requests, cached_as_input=alternative is not None)
             _add(unpriced, parts.unpriced)
-            _add(by_type, {t: usd * (1 - discount) for t, usd in parts.by_type.items()})
-            evidence: Evidence = "configured" if rate.origin.startswith("override") else "list"
-            _add(by_evidence, {evidence: parts.usd * (1 - discount)})
+            times = factor * (1 - discount)
+            _add(by_type, parts.by_type if times == 1 else {t: usd * times for t, usd in parts.by_type.items()})
+            known: Evidence = "configured" if rate.origin.startswith("override") else "list"
+            _add(by_evidence, {evidence or known: parts.usd * times})
             priced = True
     usd = sum(by_evidence.values(), Decimal(0)) if priced else None
     return Priced(usd, by_type, by_evidence, unpriced)
@@ -98,11 +106,35 @@ def price_tokens(
 
 def cut(covered: Intervals, book: PriceBook, key: PriceKey) -> Iterator[tuple[int, int]]:
     """The covered spans, cut where the price of `key` may change."""
+    if book.constant(key):
+        yield from covered
+        return
     for start, end in covered:
         at = start
         for change in (*book.changes(key, start, end), end):
             yield at, change
             at = change
+
+
+def factored(
+    spans: Iterable[tuple[int, int]], factors: Sequence[Factor]
+) -> Iterator[tuple[int, int, Decimal, Evidence | None]]:
+    """`spans` cut at the edges of `factors` (ascending, disjoint): 1 and no evidence of its own where there is none."""
+    one = Decimal(1)
+    if not factors:
+        yield from ((start, end, one, None) for start, end in spans)
+        return
+    for start, end in spans:
+        at = start
+        for since, until, factor, evidence in factors:
+            if until <= at or since >= end:
+                continue
+            if since > at:
+                yield at, since, one, None
+            yield max(at, since), min(until, end), factor, evidence
+            at = min(until, end)
+        if at < end:
+            yield at, end, one, None
 
 
 def _add(sums: dict[K, N], parts: Mapping[K, N]) -> None:

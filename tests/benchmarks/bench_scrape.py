@@ -23,6 +23,7 @@ from exporter.publish.pauses import keep_pauses_short  # noqa: E402
 from exporter.publish.samples import samples  # noqa: E402
 from exporter.publish.web import Publication  # noqa: E402
 from exporter.reconcile.build import Inputs, views  # noqa: E402
+from exporter.reconcile.memo import Memo  # noqa: E402
 from exporter.reconcile.reporting import report  # noqa: E402
 from tests.benchmarks.fleet import END, fleet  # noqa: E402
 from tests.exporter.publish.serving import serving  # noqa: E402
@@ -56,6 +57,7 @@ def work(inputs: Inputs, stop: threading.Event) -> None:
     """What a full tick of a large installation does, without a pause: every window of every workload, then the page."""
     state = many(200)
     while not stop.is_set():
+        inputs = replace(inputs, memo=Memo())  # nothing is remembered: all of it, every time
         shown = report(inputs, views(inputs, END), {}, END, END)
         render(samples(replace(state, report=shown, counters=()), 200), 0.0)
 

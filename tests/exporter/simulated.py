@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.billing.rate_card import Rate, RateCardSettings
 from collectors.engines.vllm import VllmSettings
+from collectors.records import Batch
 from collectors.settings import Instant, Money
 from exporter.config import Alternative, Config, DecisionSettings, Storage, Workload
 from exporter.prices.book import PriceBook, PriceKey
@@ -156,6 +157,15 @@ class Simulation:
             self.exporter.runner.collect(name)
         self.state = self.exporter.tick()
         return self.state
+
+    def tick(self) -> PublishState:
+        """Tick without collecting."""
+        self.state = self.exporter.tick()
+        return self.state
+
+    def say(self, collector: str, batch: Batch) -> None:
+        """Commit what a collector might have delivered now."""
+        self.exporter.ledger.commit(collector, batch, int(self.now))
 
     def until(self, end: float, every: float) -> PublishState:
         """Collect and tick every `every` seconds through `end`."""

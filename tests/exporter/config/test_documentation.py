@@ -10,6 +10,7 @@ import pytest
 
 from collectors import COLLECTORS, collector_class
 from collectors.billing.rate_card import Rate
+from collectors.cluster.discovery import Discover
 from collectors.settings import Duration
 from exporter.config import (
     ROLE_PRESETS,
@@ -41,6 +42,7 @@ SECTIONS: dict[str, Any] = {
     "storage": Storage,
     "publish": Publish,
     "rates[]": Rate,
+    "discover": Discover,
     **{f"kind: {kind}": kind for kind in COLLECTORS},
 }
 

@@ -193,9 +193,9 @@ def test_the_automatic_primary_is_chosen_once(ledger: Ledger) -> None:
 
 
 def test_accrual_moves_its_instant_with_the_counter(ledger: Ledger) -> None:
-    assert ledger.accrued_through("card:a") is None
+    assert ledger.accruals().get("card:a") is None
     ledger.accrue("card:a", 100, NOW, [Increment("llmcost_cost_usd_total", ("a",), Decimal("1.5"))])
-    assert ledger.accrued_through("card:a") == 100
+    assert ledger.accruals().get("card:a") == 100
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -201,6 +201,7 @@ def _counters() -> tuple[CounterValue, ...]:
         CounterValue("llmcost_restatement_usd_total", ("cloud-bill", "up"), Decimal("12.40"), began),
         CounterValue("llmcost_restatement_usd_total", ("cloud-bill", "down"), Decimal("101.02"), began),
         CounterValue("llmcost_exporter_rejected_records_total", ("gateway", "no_timestamp"), 3, began),
+        CounterValue("llmcost_exporter_paid_requests_usd_total", ("cloud-bill",), Decimal("0.31"), began),
     )
 
 
@@ -241,7 +242,9 @@ def installation() -> PublishState:
         at=NOW + 10,
         closed_through=NOW,
         workloads=(_chat(), *_others()),
-        bills=(BillReport("cloud-bill", "7d", sum(parts["billed"].values(), Decimal(0)), parts),),
+        bills=(BillReport("cloud-bill", "7d", sum(parts["billed"].values(), Decimal(0)), parts,
+                          {"provisional": Decimal("311.04"), "settled": Decimal("1673.28")}, Decimal("0.032"),
+                          {"metered_at_list": Decimal("120.50"), "price_difference": Decimal("-20.25")}),),
         prices=(
             PriceInUse("together", "meta-llama/Llama-3.1-8B-Instruct-Turbo", "input", "default", 0, "", "genai-prices",
                        Decimal("0.00000018")),
@@ -250,7 +253,10 @@ def installation() -> PublishState:
         ),
         fx_usd_per_unit={"EUR": Decimal("1.08")},
         superseded_usd={"gpus": Decimal("1673.28")},
+        calibration_ratio={"cloud-bill": Decimal("0.62")},
+        gpus={("pods", "nvidia-h100-80gb", "allocated"): Decimal(6), ("pods", "nvidia-h100-80gb", "idle"): Decimal(2)},
         budgets_usd_per_month={"support": Decimal(5000)},
+        budgets_usd={"support": Decimal("3120.75")},
         meter_gap_ratio={"gateway": Decimal("-0.013")},
     )  # fmt: skip
     return PublishState(report, _counters(), _collectors(), EXPORTER)

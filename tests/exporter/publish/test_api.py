@@ -46,8 +46,25 @@ def test_bills_close() -> None:
     assert sum(map(Decimal, bill["parts"]["billed"].values())) == Decimal(bill["billed_usd"])
 
 
+def test_collectors_are_in_it_with_their_health() -> None:
+    collectors = {one["name"]: one for one in body(installation())["collectors"]}
+    failing = collectors["cloud-bill"]
+    assert failing.pop("last_error").startswith("/exports/focus/2026-11.csv.gz: truncated gzip stream")
+    assert failing == {
+        "name": "cloud-bill", "kind": "focus", "success": False, "last_success": NOW - 14 * 3600,
+        "complete_through": NOW - 38 * 3600, "parts": {"ok": 30, "failed": 1}, "rejected": {},
+        "last_error_at": NOW - 1900,
+    }  # fmt: skip
+    assert collectors["gateway"]["rejected"] == {"no_timestamp": 3}
+    assert collectors["reranker-engine"] == {
+        "name": "reranker-engine", "kind": "vllm", "success": False, "parts": {}, "rejected": {},
+    }  # fmt: skip
+
+
 def test_before_the_first_reconciliation_there_are_no_workloads() -> None:
-    assert body(PublishState(None, (), (), EXPORTER)) == {"version": "0.1.0", "page_at": NOW + 12}
+    assert body(PublishState(None, (), (), EXPORTER)) == {
+        "version": "0.1.0", "page_at": NOW + 12, "collectors": [],
+    }  # fmt: skip
 
 
 def test_no_workload_is_folded_and_names_survive() -> None:

@@ -40,6 +40,11 @@ def example(command: str) -> str:
     return found[1]
 
 
+def snippet(of: str) -> str:
+    """The part of an output with `of` in it that the documentation shows."""
+    return next(found for found in re.findall(r"```text\n((?s:.*?))```", DOC) if of in found)
+
+
 def test_the_documented_example_is_what_it_prints() -> None:
     assert explained() == example("explain chat")
 
@@ -138,7 +143,7 @@ def test_a_card_alone_is_explained_too() -> None:
     text = flat(explained(series=series))
     assert "STATUS unknown (no_usage)" in text
     assert "2 h100-80gb x 2.49 USD/h x 24 h" in text
-    assert "A rate card or a bill names this workload, but no source has reported usage of it." in text
+    assert "A rate card, a bill or pods with GPUs name this workload, but no source has reported usage of it." in text
 
 
 def test_a_superseded_card_is_shown_beside_the_bill() -> None:
@@ -147,7 +152,10 @@ def test_a_superseded_card_is_shown_beside_the_bill() -> None:
     text = flat(explain(given, views(given, end), {}, "chat", end, end=end))
     assert "57.60 gpu billed bill cloud-bill: 1 line for i-0a1, charged through 2026-11-16 00:00 UTC" in text
     assert "59.76 gpu configured 2 h100-80gb x 2.49 USD/h x 12 h" in text
-    assert "Not counted, as a bill says what was paid: 59.76 USD for 12 h of rate card gpus/chat/h100-80gb/gpu." in text
+    assert (
+        "Not counted, as bill cloud-bill says what was paid: 59.76 USD for 12 h of rate card gpus/chat/h100-80gb/gpu."
+        in text
+    )
     assert "Evidence, by dollars: 44.1 % billed, 55.9 % configured." in text
 
 
@@ -196,7 +204,7 @@ def test_it_explains_what_a_running_exporter_publishes(tmp_path: Path) -> None:
     with engine(served) as vllm, Simulation(config(tmp_path, vllm, decision=decision), vllm) as sim:
         state = sim.until(START + 5 * HOUR + 300, 150)
         now = int(sim.now)
-        found = read(sim.exporter.config, now, sim.exporter.pricer)
+        found = read(sim.exporter.config, now, sim.exporter.pricer, "chat")
         text = explain(
             found.inputs, found.views, found.states, "chat", now, end=found.end, evaluations=found.evaluations
         )

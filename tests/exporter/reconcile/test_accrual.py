@@ -90,3 +90,10 @@ def test_the_same_bill_again_restates_nothing(lines: list[tuple[int, int, int]])
         for at, hours, cost in lines
     ]
     assert moved(bill, bill[::-1]) == (0, 0)
+
+
+def test_a_bill_that_comes_day_by_day_knows_its_newest_day_from_elsewhere() -> None:
+    day, newest = [DAYS[0]], DAYS[2].window.start
+    assert moved(day, [charge("7", 0)], newest=newest) == (2, 0)
+    assert moved(day, [charge("7", 0)], newest=day[0].window.start) == (0, 0)
+    assert moved([], [charge("7", 0)], newest=newest) == (0, 0)

@@ -23,14 +23,16 @@ from exporter.reconcile.bill import (
     EFFECTIVE_PARTS,
     EXACT,
     BillParts,
-    allocated_lines,
     bill_parts,
     bill_reports,
     by_day,
+    gathered,
     share,
+    states_of,
     window_parts,
 )
 from exporter.reconcile.bill_match import BillMatcher, scope_of
+from exporter.reconcile.billing import matched
 from exporter.reconcile.report import BillReport
 from tests.collectors.billing.bills import NOW, RECORDED, collector, deliver
 from tests.collectors.billing.bills import line as row_of
@@ -96,8 +98,8 @@ def test_windows_that_adjoin_add_up_to_the_bill(path: Path) -> None:
     first = min(line.charge.window.start for line in lines)
     last = max(line.charge.window.end for line in lines) + 1
     edges = [first, first + 1, first + 12345, first + 40 * DAY + 7, max(last, first + 41 * DAY)]
-    windows = [window_parts(lines, match, Window(a, b)) for a, b in itertools.pairwise(edges)]
-    whole = window_parts(lines, match, Window(first, edges[-1]))
+    windows = [window_parts(gathered(lines, match), Window(a, b)) for a, b in itertools.pairwise(edges)]
+    whole = window_parts(gathered(lines, match), Window(first, edges[-1]))
     for key, sums in whole.items():
         for basis in BASES:
             for part, amount in sums.parts[basis].items():
@@ -219,7 +221,7 @@ def test_lines_out_of_scope_are_a_part_and_no_workloads() -> None:
     lines = bill([mine, other])
     (parts,) = bill_parts(lines, BillMatcher(WORKLOADS, {}), scope_of(config)).values()
     assert parts.parts["billed"] == {"usage": 1, "out_of_scope": 2}
-    assert allocated_lines(lines, config, {}) == {"chat": lines[:1]}
+    assert matched(lines, config, {}).claimed == {"chat": lines[:1]}
     elsewhere = bill([charge("2", service="Databricks")], collector="another")
     assert scope_of(config)(elsewhere[0])
 
@@ -272,7 +274,8 @@ def test_a_report_is_in_usd_and_absent_without_a_rate() -> None:
         *bill([charge("1", window=Window(MAY - DAY, MAY - DAY + 3600))], "old"),
     ]
     fx = {"USD": Decimal(1), "EUR": Decimal("1.08")}
-    found = bill_reports(lines, Config(), {}, fx, {"24h": MAY, "7d": MAY - 7 * DAY}, MAY + DAY)
+    parts, states = gathered(lines, BillMatcher((), {})), states_of(lines, MAY + DAY)
+    found = bill_reports(parts, states, fx, {"24h": MAY, "7d": MAY - 7 * DAY}, MAY + DAY)
     assert [(report.collector, report.window, report.billed_usd) for report in found] == [
         ("mixed", "24h", Decimal("2.58")),
         ("unknown", "24h", None),
@@ -282,14 +285,15 @@ def test_a_report_is_in_usd_and_absent_without_a_rate() -> None:
     ]
     assert found[0].parts["billed"] == {"unallocated": Decimal("3.08"), "credits": Decimal("-0.5")}
     assert found[0].parts["effective"] == {"unallocated": Decimal("3.08"), "adjustment": Decimal("-0.5")}
+    assert found[0].states == {"provisional": Decimal("2.58")}
     assert found[1] == BillReport("unknown", "24h", None, {})
 
 
 def test_a_window_takes_its_share_of_a_long_charge() -> None:
     year = bill([charge("365", window=Window(MAY, MAY + 365 * DAY), tags=(("team", "chat"),))])
     match = BillMatcher(WORKLOADS, {})
-    assert one(window_parts(year, match, Window(MAY + DAY, MAY + 8 * DAY))).totals["billed"] == 7
-    assert window_parts(year, match, Window(MAY - DAY, MAY)) == {}
+    assert one(window_parts(gathered(year, match), Window(MAY + DAY, MAY + 8 * DAY))).totals["billed"] == 7
+    assert window_parts(gathered(year, match), Window(MAY - DAY, MAY)) == {}
     assert len(bill_parts(year, match)) == 365
 
 

@@ -1,0 +1,75 @@
+"""HTTP connections whose requests end in time, however slowly their bytes arrive.
+
+A socket's own timeout starts anew with every byte, so a server that trickles could hold a request for ever. These
+sockets wait no longer than what is left for the request that their thread is on.
+"""
+
+import socket
+import ssl
+import threading
+from time import monotonic  # a stopwatch for timeouts, not the time of day
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection
+from urllib3.util.ssl_ import create_urllib3_context
+
+_request = threading.local()
+
+
+def begin(seconds: float) -> None:
+    """From now on this thread is on a request that may take `seconds` in all."""
+    _request.deadline = monotonic() + seconds
+
+
+def remaining() -> float:
+    """Seconds left for this thread's request. Raises TimeoutError when there are none."""
+    left: float = _request.deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def connections(pools: int, https: bool) -> PoolManager:
+    """Kept-alive connections to as many hosts as `pools`, bounded by `begin`; `https`: whether any of them is."""
+    manager = PoolManager(num_pools=max(1, pools), maxsize=4, ssl_context=_tls_context() if https else None)
+    manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "http": _Pool}
+    return manager
+
+
+def close(manager: PoolManager) -> None:
+    """Close every connection."""
+    for key in manager.pools.keys():  # noqa: SIM118 - urllib3's container cannot be iterated
+        manager.pools[key].close()  # `clear` alone leaves it to the garbage collector
+    manager.clear()
+
+
+class _Socket(socket.socket):
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(remaining())
+        return super().recv_into(*args, **kwargs)
+
+
+class _TlsSocket(ssl.SSLSocket):
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(remaining())
+        return super().recv_into(*args, **kwargs)
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        timeout = self.sock.gettimeout()
+        self.sock = _Socket(fileno=self.sock.detach())
+        self.sock.settimeout(timeout)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.load_default_certs()
+    context.sslsocket_class = _TlsSocket
+    return context

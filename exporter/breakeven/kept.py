@@ -1,0 +1,26 @@
+"""A status state as the ledger keeps it, and under which rule it was made: what spares folding years of evaluations."""
+
+import json
+from dataclasses import asdict
+from decimal import Decimal
+
+from exporter.breakeven.status import State
+from exporter.config import DecisionSettings
+
+RULE_VERSION = 1
+"""Raise it with any change of what `step` makes of the same evaluations: then all are folded again, once."""
+
+
+def rule(settings: DecisionSettings) -> str:
+    """What the state after given evaluations depends on."""
+    enter = settings.enter
+    return f"{RULE_VERSION} {enter.self_hosting} {enter.api} {settings.sustain} {settings.evaluate_every}"
+
+
+def encode(state: State) -> str:
+    return json.dumps({**asdict(state), "missed_usd": str(state.missed_usd)})
+
+
+def decode(text: str) -> State:
+    known = json.loads(text)
+    return State(**{**known, "missed_usd": Decimal(known["missed_usd"])})

@@ -1,0 +1,71 @@
+"""Results of pure functions, kept while their arguments stay the same, so that a tick does only what has changed."""
+
+from collections.abc import Callable, Hashable
+from functools import lru_cache, wraps
+from operator import is_
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class _Same:
+    """A key by identity. It holds what it stands for, so that no other object gets its identity meanwhile."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+
+def once_for_each(make: Callable[[A], T]) -> Callable[[A], T]:
+    """`make`, its results remembered for the last few arguments by identity: for what is made of a configuration, which
+    does not change while it is used."""
+    remembered = lru_cache(maxsize=4)(lambda same: make(same.value))
+
+    @wraps(make)
+    def once(argument: A) -> T:
+        return remembered(_Same(argument))
+
+    return once
+
+
+class Memo:
+    """Remembers, for each name, the last arguments and their result. Arguments are compared by identity first, so a
+    large value that is the same object costs nothing; what is equal but new costs one comparison."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
+
+    def same(self, name: Hashable, args: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """`make()`, or its last result under `name` if every argument is the very same object."""
+        kept = self._kept.get(name)
+        if kept is not None and len(kept[0]) == len(args) and all(map(is_, kept[0], args)):
+            result: T = kept[1]
+            return result
+        return self._make(name, args, make)
+
+    def equal(self, name: Hashable, args: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """`make()`, or its last result under `name` if every argument is equal."""
+        kept = self._kept.get(name)
+        if kept is not None and kept[0] == args:  # tuples compare their elements by identity first
+            result: T = kept[1]
+            return result
+        return self._make(name, args, make)
+
+    def keep(self, kind: str, names: set[Hashable]) -> None:
+        """Forget the results named `(kind, x)` whose x is not in `names`."""
+        gone = [one for one in self._kept if isinstance(one, tuple) and one[0] == kind and one[1] not in names]
+        for one in gone:
+            del self._kept[one]
+
+    def _make(self, name: Hashable, args: tuple[Any, ...], make: Callable[[], T]) -> T:
+        result = make()
+        self._kept[name] = (args, result)
+        return result

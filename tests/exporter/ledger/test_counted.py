@@ -1,0 +1,103 @@
+"""Restated usage: whatever a provider revises, a counter is the highest total there ever was, and nothing is lost."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.records import DAY, HOUR, SLOT, Batch, Usage, Window
+from exporter.ledger.store import Ledger
+
+MIDNIGHT = 1_800_000_000 - 1_800_000_000 % DAY
+NOW = MIDNIGHT + DAY
+LATE = 2 * DAY
+
+
+def day(rows: Mapping[int, int], start: int = MIDNIGHT, model: str = "m") -> Batch:
+    """A delivery of one day: input tokens by number of the slot, as many requests as there are slots."""
+    usage = [
+        Usage(start + SLOT * slot, "api", "acme", model, {"input": tokens, "output": 2 * tokens}, 1)
+        for slot, tokens in rows.items()
+    ]
+    return Batch("usage", usage=usage, window=Window(start, start + DAY), cursor="x")
+
+
+def deliver(ledger: Ledger, batch: Batch, now: int = NOW) -> tuple[Counter[str], int]:
+    """What the counters gain by token type (`""`: requests), and the tokens that came too late."""
+    growth = ledger.growth("api", batch, now, LATE)
+    ledger.commit("api", batch, now, growth=growth)
+    gained: Counter[str] = Counter()
+    for usage in growth.usage:
+        assert all(tokens >= 0 for tokens in usage.tokens.values()) and usage.requests >= 0
+        gained.update(usage.tokens)
+        gained[""] += usage.requests
+    return gained, growth.late_tokens
+
+
+deliveries = st.lists(st.dictionaries(st.integers(0, 5), st.integers(0, 1000), max_size=4), min_size=1, max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(deliveries)
+def test_the_counter_is_the_highest_total_so_far(tmp_path_factory: pytest.TempPathFactory, said: list) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("ledger") / "ledger.db", NOW)
+    try:
+        counter: Counter[str] = Counter()
+        highest: Counter[str] = Counter()
+        for rows in said:
+            counter.update(deliver(ledger, day(rows))[0])
+            total = Counter({"input": sum(rows.values()), "output": 2 * sum(rows.values()), "": len(rows)})
+            highest |= total
+            assert +counter == +highest
+            held = {
+                t: sum(one.totals[t][-1] for one in ledger.snapshot().series if t in one.totals) for t in ("input",)
+            }
+            assert held["input"] == total["input"]  # the ledger itself says what the newest delivery says
+    finally:
+        ledger.close()
+
+
+def test_what_was_taken_back_yesterday_is_made_up_for_today(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", NOW)
+    try:
+        assert deliver(ledger, day({0: 100}))[0]["input"] == 100
+        assert deliver(ledger, day({0: 70}))[0]["input"] == 0
+        assert deliver(ledger, day({0: 50}, NOW), NOW + HOUR)[0]["input"] == 20
+        assert deliver(ledger, day({0: 50, 1: 5}, NOW), NOW + HOUR)[0]["input"] == 5
+    finally:
+        ledger.close()
+
+
+def test_tokens_that_move_between_slots_are_not_counted_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", NOW)
+    try:
+        deliver(ledger, day({0: 100, 1: 10}))
+        gained, _ = deliver(ledger, day({0: 10, 1: 100}))
+        assert not +gained
+    finally:
+        ledger.close()
+
+
+def test_a_slot_first_seen_too_late_is_kept_but_never_counted(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", NOW)
+    later = MIDNIGHT + SLOT + LATE + 1
+    try:
+        assert deliver(ledger, day({1: 7}))[1] == 0
+        gained, late = deliver(ledger, day({0: 100, 1: 9}), later)
+        assert (gained["input"], late) == (2, 300)  # slot 1 was counted in time, so its revision is, too
+        assert deliver(ledger, day({0: 130, 1: 9}), later)[1] == 90
+        assert deliver(ledger, day({0: 130, 1: 9}), later) == (Counter({"input": 0, "output": 0, "": 0}), 0)
+    finally:
+        ledger.close()
+
+
+def test_a_series_is_there_at_zero_before_its_first_token(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", NOW)
+    try:
+        growth = ledger.growth("api", day({3: 0}), NOW, LATE)
+        assert [dict(usage.tokens) for usage in growth.usage] == [{"input": 0, "output": 0}, {}][: len(growth.usage)]
+    finally:
+        ledger.close()
