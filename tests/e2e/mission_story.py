@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from collectors.records import DAY
 from tests.collectors.cluster.api_server import status
+from tests.dashboards.boards import NAMES, asked, filled
 from tests.e2e import mission_bill, mission_traffic
 from tests.e2e.mission import World, live, world
 from tests.e2e.mission_look import Look, counted, look_at
@@ -41,6 +42,8 @@ class Story:
     printed: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     asked: dict[str, list[float]] = field(default_factory=dict)
+    boards: dict[str, int] = field(default_factory=dict)  # series of each board's query, now or in the trouble
+    troubled_at: float = 0
     served: dict[str, int] = field(default_factory=dict)  # tokens by workload, up to the end
     lines: int = 0  # of the gateway's log beside its history
 
@@ -174,6 +177,7 @@ def fail_and_recover(story: Story) -> None:
     before = counted(story.looks["trouble begins"], "support-bot")
     story.say("support")
     story.wait("trouble", lambda look: counted(look, "support-bot") > before)
+    story.troubled_at = time.time()
     world.api.trouble.clear()
     world.exports.gate.refused.clear()
     world.openai.fault = mission_traffic.nothing
@@ -218,6 +222,19 @@ def ask(story: Story, url: str) -> None:
     for name, query in queries.items():
         found = json.loads(fetch(f"{url}/api/v1/query?{urlencode({'query': query})}") or "{}")
         story.asked[name] = [float(one["value"][1]) for one in found["data"]["result"]]
+
+
+def ask_the_boards(story: Story, url: str) -> None:
+    """The queries of the dashboards, here with nodes, provider APIs and paid requests, which the demo does not have."""
+    values = {"job": ".*", "biggest": "chat", "workload": "chat", "path": "self_hosted"}
+    values |= {"__rate_interval": "15s", "__range": "60s"}
+    for one in (one for name in NAMES for one in asked(name)):
+        counts = []
+        for at in (time.time(), story.troubled_at):
+            query = urlencode({"query": filled(one.expr, values), "time": at})
+            found = json.loads(fetch(f"{url}/api/v1/query?{query}") or "{}")
+            counts.append(len(found["data"]["result"]))
+        story.boards[one.place] = max(counts)
 
 
 def day(at: int) -> str:
@@ -269,6 +286,7 @@ def told(directory: Path) -> Iterator[Story]:
             child = kill_and_restart(story, child)
             look_back(story)
             ask(story, url)
+            ask_the_boards(story, url)
         finally:
             story.statuses["serve"] = child.stop()
         story.commands(("once",))

@@ -17,6 +17,7 @@ from tests.e2e import mission_bill, mission_traffic
 from tests.e2e.mission import LAB_USD_PER_HOUR, TOKENS_PER_SECOND
 from tests.e2e.mission_look import Look, counted
 from tests.e2e.mission_story import SICK, Story, day, told
+from tests.e2e.test_dashboards import EMPTY
 
 LIST_USD_PER_HOUR = Decimal("55.04")  # p5.48xlarge in us-east-1, in the bundled table
 GOOGLE_USD_PER_HOUR = Decimal("3.673385")  # a2-highgpu-1g in us-central1, of its SKUs
@@ -214,6 +215,15 @@ def test_the_real_prometheus_has_the_figures_of_the_page(story: Story) -> None:
 
 
 # A rollout, failures, a kill.
+
+
+def test_the_boards_show_what_the_demo_does_not_have(story: Story) -> None:
+    """Together with tests/e2e/test_dashboards.py: every query returns series, but those for unpriced tokens."""
+    assert set(EMPTY) <= set(story.boards)
+    assert {place for place in EMPTY if not story.boards[place]} == {
+        "Tokens without a price, a second/B",
+        "Tokens without a price, a second/C",
+    }
 
 
 def test_discovery_follows_a_rollout_and_skips_the_pod_with_a_sidecar(story: Story) -> None:
