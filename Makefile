@@ -16,7 +16,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(VENV)/.base ## Run the demo; with CONFIG=file.yml, serve that configuration
+run: $(VENV)/$(if $(CONFIG),.all,.base) ## Run the demo; with CONFIG=file.yml, serve that configuration
 	@exec $(BIN)/llm-cost-exporter $(if $(CONFIG),serve --config.file "$(CONFIG)",demo)
 
 .PHONY: test
@@ -83,6 +83,10 @@ $(VENV)/.base: pyproject.toml requirements/build.txt requirements/base.txt
 	@.ci/install $(VENV) base
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml requirements/build.txt requirements/base.txt requirements/dev.txt
-	@.ci/install $(VENV) dev
+$(VENV)/.all: pyproject.toml requirements/build.txt requirements/all.txt
+	@.ci/install $(VENV) all
 	@touch $@ $(VENV)/.base
+
+$(VENV)/.dev: pyproject.toml requirements/build.txt requirements/base.txt requirements/all.txt requirements/dev.txt
+	@.ci/install $(VENV) dev
+	@touch $@ $(VENV)/.base $(VENV)/.all

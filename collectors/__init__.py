@@ -26,6 +26,15 @@ COLLECTORS = {
 }
 
 
+# kind -> (extra of this package, modules that it brings). Looked for, not imported, when a config is checked.
+EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "aws_cost_explorer": ("aws", ("boto3",)),
+    "aws_data_export": ("aws", ("boto3", "duckdb")),
+    "gcp_catalog": ("gcp", ("google.cloud.billing_v1",)),
+    "kubernetes": ("kubernetes", ("kubernetes",)),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """An engine that was discovered: its metrics page and what usage read there is labelled with. `name` is its stream:

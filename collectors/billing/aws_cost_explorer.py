@@ -161,6 +161,7 @@ class _Run:
         self.asked = False
         self._budget, self._access = budget, access
         self._clients: dict[int, Any] = {}  # by attempts
+        self._attempts = 1  # of the last call
 
     def read(self, queries: Sequence[Query], once: bool = False) -> Outcomes:
         """Ask all queries in turn, of each one page only if `once`; none that a failure before it shows to be vain."""
@@ -176,7 +177,7 @@ class _Run:
             except AnswerError as error:
                 yield self._failure(query.name, f"{query.action}: the answer is {error}: check endpoint_url")
             except AwsError as error:
-                yield from self._count(error.retries)
+                yield from self._count(min(error.retries, self._attempts - 1))
                 yield self._failure(query.name, _reason(error, query))
                 denied.update([query.action] if error.kind == "denied" else ())
                 if error.kind in FATAL:
@@ -212,6 +213,7 @@ class _Run:
         attempts = min(ATTEMPTS, self.paid.affordable(self._budget))
         if attempts == 0:
             raise _BudgetError(self.paid.exhausted(self._budget))
+        self._attempts = attempts
         if attempts not in self._clients:
             self._clients[attempts] = client("ce", self._access, attempts=attempts)
         made = self._clients[attempts]

@@ -45,10 +45,14 @@ _THROTTLED = {
 }
 _MISSING = {"NoSuchKey", "NoSuchBucket", "404", "NotFound", "ResourceNotFoundException"}
 
+# Every attempt may have reached AWS, and been charged for, when the SDK gives up with one of these.
+_SENT = {"ReadTimeoutError", "ConnectionClosedError", "IncompleteReadError", "ResponseStreamingError"}
+
 
 class AwsError(Exception):
     """A call that failed, in one line for the on-call engineer. `kind` says whose fault it is, `code` is AWS's own code
-    (empty if AWS did not answer), `retries` how often the SDK had repeated the request."""
+    (empty if AWS did not answer), `retries` how often the SDK had repeated the request; where it broke off without an
+    answer, how often at most."""
 
     def __init__(self, kind: Kind, text: str, code: str = "", retries: int = 0) -> None:
         super().__init__(text)
@@ -172,12 +176,13 @@ def _unanswered(error: Any, where: str) -> AwsError:
         return AwsError("refused", "no AWS region is known: set region")
     endpoint = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
     at = f" {endpoint.hostname}" if endpoint.hostname else ""
+    retries = ATTEMPTS - 1 if name in _SENT else 0
     if name in ("ReadTimeoutError", "ConnectTimeoutError"):
-        return AwsError("unreachable", f"the AWS endpoint{at} did not answer in time ({name}): check the network")
+        text = f"the AWS endpoint{at} did not answer in time ({name}): check the network"
+        return AwsError("unreachable", text, retries=retries)
     if isinstance(error, _connection_errors()):
-        return AwsError(
-            "unreachable", f"the AWS endpoint{at} cannot be reached ({name}): check network and endpoint_url"
-        )
+        text = f"the AWS endpoint{at} cannot be reached ({name}): check network and endpoint_url"
+        return AwsError("unreachable", text, retries=retries)
     return AwsError("refused", f"the AWS SDK failed with {name}")
 
 

@@ -65,7 +65,7 @@ class Api:
         latest = monotonic() + self._seconds
         with self._request("list", resource, query, self._seconds) as response:
             pieces, size = [], 0
-            while piece := response.read(_CHUNK):
+            while piece := response.read1(_CHUNK):  # `read` waits for all of it, however slowly it comes
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_PAGE_BYTES:
@@ -78,12 +78,14 @@ class Api:
     def watch(self, resource: str, version: str, seconds: int) -> Iterator[Iterator[bytes]]:
         """The events of `resource` after `version`, one line of JSON each, for at most `seconds`. Raises `ApiError`.
 
-        A connection that breaks ends the lines like one that is closed; half a line is left out.
+        A connection that breaks ends the lines like one that is closed, as does one that goes on for longer; half
+        a line is left out.
         """
         query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", version)]
         query.append(("timeoutSeconds", str(seconds)))
+        latest = monotonic() + seconds + self._seconds
         with self._request("watch", resource, query, seconds + self._seconds) as response:
-            yield _lines(resource, response)
+            yield _lines(resource, response, latest)
 
     def interrupt(self) -> None:
         """End what is under way, from any thread; further requests fail."""
@@ -179,7 +181,7 @@ def _token_from(configuration: Any, file: Path) -> None:
     configuration.refresh_api_key_hook = read
 
 
-def _lines(resource: str, response: Any) -> Iterator[bytes]:
+def _lines(resource: str, response: Any, latest: float) -> Iterator[bytes]:
     held = b""
     try:
         for piece in response.stream(_CHUNK, decode_content=False):
@@ -187,6 +189,8 @@ def _lines(resource: str, response: Any) -> Iterator[bytes]:
             yield from filter(None, lines)
             if len(held) > MAX_LINE_BYTES:
                 raise ApiError(f"watch of {resource}: an event of more than {MAX_LINE_BYTES} bytes")
+            if monotonic() > latest:
+                return
     except (failures.ProtocolError, failures.ReadTimeoutError, OSError):
         return  # what was lost comes again with the next watch: it goes on after the last event
 

@@ -160,7 +160,7 @@ class Feed(Generic[F]):
     def _fact(self, item: msgspec.Raw) -> F | None:
         try:
             return self._parse(item)
-        except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
             self._kept.reject(f"malformed_{self._resource.removesuffix('s')}")
             log.debug("an object among the %s cannot be read: %s", self._resource, error)
             return None

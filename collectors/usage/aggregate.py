@@ -16,9 +16,8 @@ from msgspec import Struct
 
 from collectors.records import CORE_TOKEN_TYPES, SLOT, Labels, Path, Usage
 from collectors.slots import slot_of
-from collectors.usage import formats
 from collectors.usage.detect import Format
-from collectors.usage.duplicates import Met, Seen
+from collectors.usage.duplicates import Met, Seen, keys_of
 from collectors.usage.records import COUNT_LIMIT, LATEST, Record, Reject, labels_of
 from collectors.usage.vocabulary import KnownLabels, Vocabulary
 
@@ -28,7 +27,6 @@ AHEAD = 3600  # seconds a record's clock may be ahead of this one; beyond, no wi
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _SLOT = timedelta(seconds=SLOT)
-_OPTIONAL = ("cache_read", "cache_write", "cache_write_1h")
 
 
 class Job(Struct, frozen=True):
@@ -81,6 +79,7 @@ class LineReader:
     def _clear(self) -> None:
         self._slots: dict[int, dict[FastKey, list[int]]] = {}
         self._series: dict[tuple[int, str, Series], list[Any]] = {}  # requests, tokens by type
+        self._read_labels: dict[KnownLabels, Labels] = {}
         self._rejected: Counter[str] = Counter()
         self._problems: list[tuple[int, str]] = []
 
@@ -108,6 +107,8 @@ class LineReader:
             except msgspec.DecodeError:
                 pass
         try:
+            from collectors.usage import formats  # where all lines are the project's own, nobody needs it
+
             self._add(formats.read(line, self._job.declared))
         except Reject as error:
             self._reject(error.reason, number)
@@ -126,18 +127,20 @@ class LineReader:
         start = end = _NEVER
         slot = 0
         groups: dict[FastKey, list[int]] = {}
-        repeats = None if self._seen is None else self._seen.repeats
+        seen = self._seen
+        keys = iter(() if seen is None else keys_of([row.id for row in rows]))  # one is taken for each row
         for row in rows:
             at = row.ts
             if type(at) is not datetime or not start <= at < end:
                 found = self._slot(at, first_line, rows, row)
                 if found is None:
+                    next(keys, None)
                     continue
                 slot = found
                 start = datetime.fromtimestamp(slot, UTC)
                 end = start + _SLOT
                 groups = self._slots.setdefault(slot, {})
-            if repeats is not None and repeats(row.id, slot):
+            if seen is not None and seen.repeats_key(next(keys), slot):
                 continue
             tokens = row.tokens
             requests = row.requests
@@ -208,7 +211,10 @@ class LineReader:
         self._sum(slot, provider, series, record.requests, record.tokens)
 
     def _sum(self, slot: int, provider: str, series: Series, requests: int, tokens: Mapping[str, int]) -> None:
-        total = self._series.setdefault((slot, provider, series), [0, {}])
+        fresh = [requests, dict(tokens)]
+        total = self._series.setdefault((slot, provider, series), fresh)
+        if total is fresh:
+            return
         total[0] += requests
         sums = total[1]
         for token_type, n in tokens.items():
@@ -230,11 +236,26 @@ class LineReader:
 
     def _canonical(self, slot: int, key: FastKey, sums: list[int]) -> None:
         provider, model, tier, region, labels, band, requests = key
-        tokens = {"input": sums[0], "output": sums[1]}
-        tokens |= {name: n for name, n in zip(_OPTIONAL, sums[2:5], strict=True) if n is not False}
-        own = raw_labels(labels) if isinstance(labels, bytes) else labels.labels() if labels else ()
-        series = (model, tier or "default", region or "", band, requests <= 1, own)
-        self._sum(slot, provider or self._job.provider, series, requests * sums[5], tokens)
+        uncached, output, read, written, written_1h, lines = sums
+        tokens = {"input": uncached, "output": output}
+        if read is not False:
+            tokens["cache_read"] = read
+        if written is not False:
+            tokens["cache_write"] = written
+        if written_1h is not False:
+            tokens["cache_write_1h"] = written_1h
+        series = (model, tier or "default", region or "", band, requests <= 1, self._own_labels(labels))
+        self._sum(slot, provider or self._job.provider, series, requests * lines, tokens)
+
+    def _own_labels(self, labels: KnownLabels | bytes | None) -> Labels:
+        if labels is None:
+            return ()
+        if isinstance(labels, bytes):
+            return raw_labels(labels)
+        own = self._read_labels.get(labels)
+        if own is None:
+            own = self._read_labels[labels] = labels.labels()
+        return own
 
     def _usage(self) -> Iterator[Usage]:
         common = self._job.labels

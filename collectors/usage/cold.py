@@ -1,4 +1,4 @@
-"""A child process that reads blocks of log lines: `python -m collectors.usage.cold`, frames in, results out.
+"""A child process that reads blocks of log lines (`main`, started by `pool`): frames in, results out.
 
 A backlog is read by several of these, so that it uses all cores, does not hold the exporter's interpreter lock, and has
 its own memory limit. They run the same reader as a tail does. Positions stay with the
@@ -102,7 +102,3 @@ def limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     except (ImportError, AttributeError, ValueError, OSError):
         return
-
-
-if __name__ == "__main__":
-    main()

@@ -4,9 +4,7 @@ The fingerprint is that of the first min(1024, size) decompressed bytes, with th
 bytes before the offset. If both match it is the same file: renamed, copied, compressed. If not it is a new one.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -18,11 +16,12 @@ EDGE = 1024
 
 
 def digest(data: bytes) -> str:
+    import hashlib  # slow to load (OpenSSL), and the processes that read a backlog do not need it
+
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """Whole lines up to `offset` (decompressed bytes) are counted; `lines` of them. `edge` are the bytes before it.
 
     `skipping`: the offset is inside a line that is too long, whose rest is to be skipped.
@@ -78,8 +77,7 @@ class Content(Protocol):
     def edge_before(self, offset: int) -> bytes | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """`part` is the known file that this is, at `position`; None for a new file. `shorter` are the known files whose
     beginning this has, but which were read further than it is long; `incomplete`: so far, it ends early."""
 

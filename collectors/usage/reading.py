@@ -3,10 +3,10 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
+from msgspec import Struct
 
 from collectors.records import Batch
 from collectors.usage.aggregate import Job, Result
@@ -24,8 +24,7 @@ _DETECT_LINES = 100
 log = logging.getLogger("collectors.usage.log")
 
 
-@dataclass(slots=True)
-class _Chunk:
+class _Chunk(Struct):
     """Blocks of one commit: where they end, and the lines that were too long."""
 
     end: Position
@@ -73,14 +72,19 @@ class FileReading:
         if isinstance(reading, Pool):
             if not self._file.compressed and not self._position.skipping:
                 yield from self._stretches(reading, job)
+                if self._position.offset == self._file.size:  # nothing is left for which the children need the ids
+                    self._settle_apart(job.now)
+                    return
             reading.start(job, self._known(job.now))
         yield from self._streamed(reading, job.now)
 
     def _known(self, now: int) -> Ids | None:
-        if self._seen is None or self._apart is None:
-            return None
-        self._apart.settle(now)
-        return self._seen.ids()
+        self._settle_apart(now)
+        return None if self._seen is None else self._seen.ids()
+
+    def _settle_apart(self, now: int) -> None:
+        if self._apart is not None:
+            self._apart.settle(now)
 
     def _stretches(self, pool: Pool, job: Job) -> Iterator[tuple[Cursor, Batch]]:
         """The children read a plain file themselves, a part each; a stretch is read while the one before is committed.

@@ -3,11 +3,11 @@
 import glob
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from collectors import Context
 from collectors.records import DAY, Batch, Failure
@@ -28,8 +28,7 @@ Outcome = tuple[str, Batch | Failure, list[tuple[int, str]]]
 """Path, what it gave, and the first rejected lines (line number, reason)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(Struct, frozen=True):
     """A file that may hold something new. Files that begin the same are copies of each other, or may be: the plain and
     longer one is read first."""
 

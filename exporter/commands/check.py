@@ -1,6 +1,9 @@
 """`check`: is the config right, and with `--live`, does every source answer?"""
 
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +58,22 @@ def _answer(config: Config) -> bool:
     context = Context(first_start=now)  # one for all: what one finds, another reads
     outcomes = []
     for settings in sorted(config.collectors, key=discovers):
-        read, failures = _ask(settings, context, now)
+        read, failures = _within(LIVE_SECONDS, partial(_ask, settings, context, now))
         outcomes.append(not failures)
         state = "failed" if failures else "ok"
         click.echo(f"{settings.name} ({settings.kind}): {state}, {read} read, {len(failures)} failed")
         for failure in failures:
             click.echo(f"  {failure}")
     return all(outcomes)
+
+
+def _within(seconds: float, ask: Callable[[], tuple[int, list[str]]]) -> tuple[int, list[str]]:
+    """What `ask` says, if it does so in time. A source that hangs is left behind: this process ends soon."""
+    answers: list[tuple[int, list[str]]] = []
+    asking = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answers[0] if answers else (0, [f"no answer in {seconds:.0f} s: check the address and what is between"])
 
 
 def _ask(settings: Any, context: Any, now: int) -> tuple[int, list[str]]:

@@ -1,14 +1,16 @@
 """Options that commands share, and the config they name."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from collectors import EXTRAS
 from exporter.aside import call_aside
-from exporter.config import Config
+from exporter.config import Config, ConfigError
 from exporter.config.load import load_aside
 
 T = TypeVar("T")
@@ -20,7 +22,27 @@ config_file = click.option(
 
 def configured(path: Path) -> Config:
     """The config at `path`, validated in a child process. Raises ConfigError with every problem."""
-    return _without_traceback(lambda: load_aside(path, os.environ))
+    config: Config = _without_traceback(lambda: load_aside(path, os.environ))
+    if problems := list(_not_installed(config)):
+        raise ConfigError(problems)
+    return config
+
+
+def _not_installed(config: Config) -> Iterator[str]:
+    """The collectors whose library is not there: better known now than at their first run."""
+    for i, settings in enumerate(config.collectors):
+        extra, modules = EXTRAS.get(settings.kind, ("", ()))
+        missing = [name for name in modules if not _there(name)]
+        if missing:
+            how = f"pip install 'llm-cost-exporter[{extra}]', or requirements/all.txt in a checkout"
+            yield f"collectors[{i}].kind: {settings.kind} needs {' and '.join(missing)}, not installed here: {how}"
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its parent package
+        return False
 
 
 def described(path: Path) -> tuple[str, list[str]]:

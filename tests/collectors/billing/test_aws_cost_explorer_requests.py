@@ -1,5 +1,7 @@
 """What Cost Explorer may be asked, and when: interval, budget and the account of requests hold over restarts."""
 
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -99,3 +101,40 @@ def test_the_live_check_is_one_request(account: CostExplorer) -> None:
             outcomes = list(collector.probe(NOW))
         assert account.requests == 1 and account.calls[0][0] == operation
         assert [type(outcome) for outcome in outcomes] == [Batch]
+
+
+class _Hangup:
+    """An endpoint that reads a request and closes the connection: AWS may have charged for it."""
+
+    def __init__(self) -> None:
+        self.now, self.requests, self._socket = 0, 0, socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                if not connection.recv(65536):
+                    return
+                self.requests += 1
+
+    def close(self) -> None:
+        with socket.create_connection(self._socket.getsockname()):
+            pass  # says nothing: the end
+        self._thread.join()
+        self._socket.close()
+
+
+def test_every_attempt_that_was_broken_off_is_paid_for() -> None:
+    account, store = _Hangup(), Store()
+    try:
+        failures = store.collect(account, NOW)  # type: ignore[arg-type]  # it needs its address and clock only
+    finally:
+        account.close()
+    assert failures and account.requests > 1
+    assert store.paid >= D("0.01") * account.requests

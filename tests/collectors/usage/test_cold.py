@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from collectors.usage import pool, reading
 from collectors.usage.aggregate import Job, LineReader
-from collectors.usage.duplicates import Apart, Ids, Seen, newest, restore, save
+from collectors.usage.duplicates import Apart, Ids, RequestId, Seen, keys_of, newest, restore, save
 from tests.collectors.usage.log_follower import EDGES, NOW, Follower, line
 
 TIMES = st.one_of(
@@ -185,6 +186,16 @@ def test_ids_survive_a_cursor() -> None:
     other.learn(restore(save(newest(fresh.ids, 0, 5000))), NOW)
     assert all(other.repeats(f"id-{n}", NOW) for n in range(1000)) and not other.repeats("id-1000", NOW)
     assert newest(Ids.of(), 0, 5) == Ids.of()
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=5), st.integers(0, 9)), max_size=8))
+def test_keys_of_many_ids_are_those_of_each(ids: list[RequestId]) -> None:
+    keys = [None if one is None or one == "" else text_key(str(one).encode()) for one in ids]
+    assert list(keys_of(ids)) == keys
+
+
+def text_key(text: bytes) -> int:
+    return crc32(text) | crc32(bytes(reversed(text))) << 32
 
 
 ROWS_WITH_IDS = st.lists(st.tuples(st.integers(0, 12), st.integers(-6, 6)), max_size=12)
