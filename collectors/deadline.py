@@ -7,10 +7,11 @@ sockets wait no longer than what is left for the request that their thread is on
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from time import monotonic  # a stopwatch for timeouts, not the time of day
 from typing import Any
 
-from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager, Timeout
 from urllib3.connection import HTTPConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -35,6 +36,19 @@ def connections(pools: int, https: bool) -> PoolManager:
     manager = PoolManager(num_pools=max(1, pools), maxsize=4, ssl_context=_tls_context() if https else None)
     manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "http": _Pool}
     return manager
+
+
+def get(manager: PoolManager, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    """Ask for `url` within this thread's request: once, no redirect followed, the body left to be read."""
+    return manager.request(
+        "GET",
+        url,
+        headers=headers,
+        timeout=Timeout(remaining()),
+        retries=False,
+        redirect=False,
+        preload_content=False,
+    )
 
 
 def close(manager: PoolManager) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as failures
 from urllib3.util import make_headers
 
@@ -123,15 +123,7 @@ class Fetcher:
         return {"Authorization": f"Bearer {token}"}
 
     def _read(self, url: str, headers: Mapping[str, str]) -> bytes:
-        response = self._pool.request(
-            "GET",
-            url,
-            headers=headers,
-            timeout=Timeout(deadline.remaining()),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-        )
+        response = deadline.get(self._pool, url, headers)
         try:
             page = self._page(response)
         except BaseException:

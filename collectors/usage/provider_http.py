@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep  # a stopwatch and a pause, not the time of day
 from urllib.parse import urlencode, urlsplit
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import BaseHTTPResponse
 from urllib3 import exceptions as failures
 
 from collectors import deadline
@@ -142,15 +142,7 @@ class AdminApi:
         return key
 
     def _request(self, url: str, path: str, headers: Mapping[str, str]) -> bytes:
-        response = self._connections.request(
-            "GET",
-            url,
-            headers=headers,
-            timeout=Timeout(deadline.remaining()),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-        )
+        response = deadline.get(self._connections, url, headers)
         try:
             self._check(response, path)
             return _body(response, path)

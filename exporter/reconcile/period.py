@@ -59,7 +59,8 @@ def period_report(
     """The period `[start, end)` (epoch seconds, whole slots; whole hours where the ledger keeps hours).
 
     `views` reach to `through`, the end of closed time (None: to `end`). Unlike a live window, which starts with a
-    workload's first usage, the period goes back to the first second of its rent. Raises PeriodError.
+    workload's first usage, the period goes back to the first second of its rent; what an alternative would have
+    cost, and the ratio, are of the time from the first usage on. Raises PeriodError.
     """
     _check(start, end, inputs.snapshot.fine_from)
     through = end if through is None else through
@@ -89,7 +90,10 @@ def _workloads(inputs: Inputs, views: Sequence[WorkloadView], start: int, end: i
     for view in views:
         whole = _with_all_rent(inputs, view, end)
         if start < end and whole.first is not None and whole.first < end:
-            found.append(PeriodWorkload(view.name, view.path, whole.window(start, end)))
+            figures = whole.window(start, end)
+            if whole is not view:  # tokens of the time before anybody counted are not known: nothing to compare there
+                figures = replace(figures, alternatives=view.window(start, end).alternatives)
+            found.append(PeriodWorkload(view.name, view.path, figures))
     return sorted(found, key=lambda each: (each.workload, each.path))
 
 

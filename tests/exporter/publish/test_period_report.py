@@ -106,8 +106,10 @@ def test_a_period_goes_back_to_the_start_of_the_rent() -> None:
     before = period_report(given, found, chat.START, begin, END).workloads[0].figures
     assert (before.covered_seconds, before.requests, before.usd_per_token) == (2 * DAY, 0, None)
     assert before.cost_of("gpu") == Decimal("230.40")
+    assert {(other.cost_usd, other.ratio) for other in before.alternatives.values()} == {(None, None)}
     across = period_report(given, found, chat.START, chat.START + 3 * DAY, END).workloads[0].figures
     assert across.cost_of("gpu") == Decimal("345.60")
+    assert across.alternatives == view.window(begin, chat.START + 3 * DAY).alternatives
     assert across.requests == 288
 
 
