@@ -168,6 +168,7 @@ def billed_days(
             if alone and all(line.charge.currency in fx for line in lines):
                 sums = _sum(values, metered, model), _sum(values, accounts, model) if whole else None
                 found.append(_day((collector, provider, model, day), lines, *sums, fx, now))
+    memo.keep("worth", set(bill))
     return ApiBill(tuple(found), worths)
 
 

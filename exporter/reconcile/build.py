@@ -179,7 +179,11 @@ def api_bill(inputs: Inputs, now: int) -> ApiBill:
     lines = memo.same("token bill", (snapshot.bill,), lambda: token_bill(snapshot.bill))
     if not lines:
         return ApiBill()
-    return billed_days(snapshot, inputs.config, lines, inputs.book, inputs.fx, now, memo)
+    return memo.equal(  # views, parts and steps of a tick ask in turn
+        "api bill",
+        (snapshot.revision, now - now % DAY, lines, inputs.config, inputs.book),
+        lambda: billed_days(snapshot, inputs.config, lines, inputs.book, inputs.fx, now, memo),
+    )
 
 
 def watched(inputs: Inputs, collectors: Iterable[str]) -> dict[str, Intervals]:
