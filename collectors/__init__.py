@@ -7,6 +7,7 @@ Adding a source is one file with a `Settings` dataclass and a class that satisfi
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from threading import Lock
 from typing import Any, Protocol
 
 from collectors.records import Batch, Failure, Labels
@@ -46,10 +47,16 @@ class Target:
 
 
 class Board:
-    """What discovering collectors see right now, by collector name. It holds nothing that cannot be seen again."""
+    """What discovering collectors see right now, by collector name, and which collector reads which page. It holds
+    nothing that cannot be seen again."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[Target, ...]] = {}
+        self._listed: dict[str, str] = {}
+        self._finders: dict[str, str] = {}
+        self._read: dict[str, frozenset[str]] = {}
+        self._machines: dict[str, frozenset[str]] = {}
+        self._reading = Lock()
 
     def post(self, collector: str, targets: Iterable[Target]) -> None:
         """Replace what `collector` has found; in one step, so that a reader sees all of it or none."""
@@ -58,6 +65,37 @@ class Board:
     def targets(self, collector: str) -> tuple[Target, ...] | None:
         """What `collector` sees now; None before it has looked: not the same as nothing."""
         return self._found.get(collector)
+
+    def twin(self, collector: str, machines: Iterable[str]) -> str | None:
+        """Note which machines (by uid) `collector` sees: another collector that sees one of them too."""
+        self._machines[collector] = mine = frozenset(machines)
+        others = [name for name, seen in [*self._machines.items()] if name != collector and not mine.isdisjoint(seen)]
+        return min(others, default=None)
+
+    def join(self, reader: str, pages: Iterable[str], finder: str | None = None) -> None:
+        """Note, in the order of the configuration, that `reader` reads these pages (URLs) whatever others find, and
+        what the collector `finder` finds."""
+        self._listed.update({page: reader for page in pages if page not in self._listed})
+        if finder is not None:
+            self._finders[reader] = finder
+
+    def before(self, reader: str) -> dict[str, str]:
+        """The collectors that go before `reader` where the same engine is found twice, each with its finder."""
+        names = [*self._finders]
+        return {name: self._finders[name] for name in names[: names.index(reader)]}
+
+    def claim(self, reader: str, pages: Iterable[str], theirs: Mapping[str, str]) -> dict[str, str]:
+        """Take the pages that `reader` has found, and let go of all others; those that it may not read, with who does:
+        a page is read by the collector that lists it, else by the one that reads it already, else by that in `theirs`
+        (by page: what those before it find)."""
+        with self._reading:
+            others = {page: name for name, read in self._read.items() if name != reader for page in read}
+            mine = self._read.get(reader, frozenset())
+            found = {page: self._listed.get(page) or others.get(page) for page in pages}
+            found = {page: by or (None if page in mine else theirs.get(page)) for page, by in found.items()}
+            taken = {page: by for page, by in found.items() if by is not None}
+            self._read[reader] = frozenset(found.keys() - taken.keys())
+            return taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from time import monotonic  # a stopwatch for timeouts, not the time of day
 from typing import Any
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager, Timeout
-from urllib3.connection import HTTPConnection
-from urllib3.util.ssl_ import create_urllib3_context
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 _request = threading.local()
 
@@ -36,6 +36,22 @@ def connections(pools: int, https: bool) -> PoolManager:
     manager = PoolManager(num_pools=max(1, pools), maxsize=4, ssl_context=_tls_context() if https else None)
     manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "http": _Pool}
     return manager
+
+
+def bound(manager: PoolManager) -> None:
+    """Have the connections that `manager`, made by somebody else, makes from now on bounded by `begin`."""
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+def bound_own(manager: Any) -> None:
+    """`bound` for a manager that has connections of classes of its own, which stay what else they are."""
+    owned = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _bounded(pool, scheme == "https") for scheme, pool in owned.items()}
+
+
+def _bounded(pool: Any, tls: bool) -> Any:
+    connection = type("Connection", (_BoundTls if tls else _Bound, pool.ConnectionCls), {})
+    return type("Pool", (pool,), {"ConnectionCls": connection})
 
 
 def get(manager: PoolManager, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
@@ -78,12 +94,46 @@ class _Connection(HTTPConnection):
         self.sock.settimeout(timeout)
 
 
+class _TlsConnection(HTTPSConnection):
+    """With a TLS context of its own: urllib3 loads its certificates into it, which no two threads may do at once."""
+
+    def connect(self) -> None:
+        if self.ssl_context is None:
+            own = bool(self.ca_certs or self.ca_cert_dir or self.ca_cert_data)
+            self.ssl_context = _tls_context(self.cert_reqs, public=not own)
+        super().connect()
+
+
+class _Bound:
+    sock: Any
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc] # of the connection that it is mixed into
+        timeout = self.sock.gettimeout()
+        self.sock = _Socket(fileno=self.sock.detach())
+        self.sock.settimeout(timeout)
+
+
+class _BoundTls:
+    ssl_context: ssl.SSLContext
+
+    def connect(self) -> None:
+        self.ssl_context.sslsocket_class = _TlsSocket
+        super().connect()  # type: ignore[misc] # of the connection that it is mixed into
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-def _tls_context() -> ssl.SSLContext:
-    context = create_urllib3_context()
-    context.load_default_certs()
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def _tls_context(cert_reqs: int | str | None = None, public: bool = True) -> ssl.SSLContext:
+    """`cert_reqs`: whether certificates are verified, by default yes; `public`: against the system's authorities."""
+    context = create_urllib3_context(cert_reqs=resolve_cert_reqs(cert_reqs))
+    if public:
+        context.load_default_certs()
     context.sslsocket_class = _TlsSocket
     return context

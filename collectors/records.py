@@ -10,20 +10,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-SLOT = 300
-HOUR = 3600
-DAY = 86400
-OPEN = 1 << 40
-"""The end of a span that has not ended: it runs on for as long as its collector vouches for what it sees."""
-
-Path = Literal["self_hosted", "api"]
-Component = Literal["tokens", "gpu", "node", "storage", "egress", "fixed", "other"]
-ChargeCategory = Literal["Usage", "Purchase", "Tax", "Credit", "Adjustment"]
-
-# Disjoint: a token is counted under exactly one type. `input` excludes cached tokens, `output` includes reasoning.
-CORE_TOKEN_TYPES = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
-
-Labels = tuple[tuple[str, str], ...]
+from collectors.terms import CORE_TOKEN_TYPES as CORE_TOKEN_TYPES
+from collectors.terms import DAY as DAY
+from collectors.terms import HOUR as HOUR
+from collectors.terms import OPEN as OPEN
+from collectors.terms import SLOT as SLOT
+from collectors.terms import ChargeCategory as ChargeCategory
+from collectors.terms import Component as Component
+from collectors.terms import Labels as Labels
+from collectors.terms import Path as Path
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -175,7 +170,8 @@ class Allocation:
 
     `key` is unique and lasting in its collector; `node` is the node's key. `gpus` is in physical GPUs of the node: a
     fraction for a MIG slice or a time-slicing replica. `labels` are those of matching: `namespace`, `owner`,
-    `owner_kind`, `pod`, `node` and the pod's own.
+    `owner_kind`, `pod`, `node` and the pod's own. `sidecar`: an exporter in the pod itself reads its engine and counts
+    its rent, so here it is part of the bill and of no workload's cost.
     """
 
     key: str
@@ -183,6 +179,7 @@ class Allocation:
     gpus: Decimal
     window: Window
     labels: Labels = ()
+    sidecar: bool = False
 
 
 PriceUnit = Literal["node", "gpu", "vcpu", "memory_gib", "local_ssd_gib"]

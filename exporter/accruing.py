@@ -10,8 +10,7 @@ from exporter.ledger.snapshot import Increment, Snapshot, Stream, StreamKey
 from exporter.ledger.store import Ledger
 from exporter.reconcile import coverage
 from exporter.reconcile.accrual import fixed_increment, node_increments, rent_increments
-from exporter.reconcile.build import running_on
-from exporter.reconcile.evaluate import PATIENCE
+from exporter.reconcile.evaluate import AHEAD, PATIENCE
 from exporter.reconcile.workload import WorkloadView
 
 Accrual = tuple[str, int, Iterable[Increment]]
@@ -23,12 +22,19 @@ def accrue(
     config: Config,
     cards: Mapping[str, Card],
     snapshot: Snapshot,
+    running: Iterable[Reservation],
     views: Sequence[WorkloadView],
     now: int,
 ) -> None:
     """Move the cost counters by the rent and the fixed costs of the time through `now` (epoch seconds) that no earlier
-    call has counted. `views` reach to `now`. Raises LedgerUnwritableError: what was not counted is, the next time."""
-    ledger.accrue_all(list(_accruals(ledger.accruals(), config, cards, snapshot, views, now)), now)
+    call has counted. `running` are the reservations as they run on, `views` reach to `now`. Raises
+    LedgerUnwritableError: what was not counted is, the next time.
+
+    What was counted while the clock was ahead cannot be taken back; from `now` on, the counters go on as before."""
+    done = ledger.accruals()
+    ahead = {key: now for key, through in done.items() if through > now + AHEAD}
+    again: list[Accrual] = [(key, now, ()) for key in ahead]
+    ledger.accrue_all([*again, *_accruals(done | ahead, config, cards, snapshot, running, views, now)], now)
 
 
 def _accruals(
@@ -36,13 +42,14 @@ def _accruals(
     config: Config,
     cards: Mapping[str, Card],
     snapshot: Snapshot,
+    running: Iterable[Reservation],
     views: Sequence[WorkloadView],
     now: int,
 ) -> Iterator[Accrual]:
     """What is to be accrued at `now`. `done` are the instants through which that was done before, by key."""
     self_hosted = {view.name: view for view in views if view.path == "self_hosted"}
     held: dict[str, list[Reservation]] = {}
-    for reservation in running_on(snapshot.reservations, cards, now):
+    for reservation in running:
         held.setdefault(reservation.card, []).append(reservation)
     rates = config.usd_rates
     for name, card in cards.items():
@@ -53,6 +60,10 @@ def _accruals(
     for view in self_hosted.values():
         key = f"nodes:{view.name}"
         yield from _accrue_nodes(key, done.get(key), view, now)
+    holding = {f"nodes:{view.name}" for view in self_hosted.values() if _on_nodes(view)}
+    for key, through in done.items():  # what it held is another's now, and counted there: if it comes back, from then
+        if key.startswith("nodes:") and key not in holding and through < now:
+            yield key, now, ()
     if config.publish.accrue_fixed_costs:
         for workload in config.workloads:
             monthly, key = sum(workload.fixed_usd_per_month.values(), Decimal(0)), f"fixed:{workload.name}"
@@ -91,11 +102,17 @@ def _accrue_card(
     now: int,
     rate: Decimal,
 ) -> Iterator[Accrual]:
-    """A card's rent, as far as no node of its workload is counted instead: see `_accrue_nodes`."""
+    """A card's rent, as far as no node of its workload is counted instead: see `_accrue_nodes`. Where one may be, it is
+    counted through what the cluster vouches for: only then is it known whether the node was still held."""
     sources = view.sources if view else ()
     nodes = [rent for rent in view.costs.on_nodes() if rent.evidence != "list"] if view else []
     up = coverage.up(sources, streams) if card.while_running else Intervals()
     through = (paid_through(sources, streams, up, since or 0) or 0) if card.while_running else now
+    if view and nodes:
+        vouched = view.costs.known.clip(0, now).end
+        if vouched is None:
+            return
+        through = min(through, vouched)
     if since is None or through > since:
         begin = through if since is None else since
         yield key, through, [rent_increments(card.workload, held, card, up, begin, through, rate, nodes)]
@@ -105,13 +122,18 @@ def _accrue_nodes(key: str, since: int | None, view: WorkloadView, now: int) -> 
     """A workload's part of the nodes it holds, at the best price known now: through the newest second that the cluster
     was seen and priced. What a rate card replaces is counted there, and not again once the card is gone."""
     nodes = view.costs.on_nodes()
-    if not nodes and not any(rent.node for rent in view.costs.superseded):
+    if not _on_nodes(view):
         return
     through = view.costs.known.clip(0, now).end
     if through is None or (since is not None and through <= since):
         return
     begin = through if since is None else since
     yield key, through, list(node_increments(view.name, nodes, begin, through))
+
+
+def _on_nodes(view: WorkloadView) -> bool:
+    """Whether the workload ever held a node, as it is matched now."""
+    return bool(view.costs.on_nodes()) or any(rent.node for rent in view.costs.superseded)
 
 
 def _accrue_fixed(

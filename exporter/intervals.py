@@ -20,6 +20,13 @@ class Intervals:
                 merged.append((start, end))
         self.spans: tuple[Span, ...] = tuple(merged)
 
+    @classmethod
+    def span(cls, start: int, end: int) -> "Intervals":
+        """`[start, end)`; empty if it does not end after it starts."""
+        made = cls.__new__(cls)
+        made.spans = ((start, end),) if start < end else ()
+        return made
+
     def __iter__(self) -> Iterator[Span]:
         return iter(self.spans)
 
@@ -41,7 +48,10 @@ class Intervals:
 
     @property
     def seconds(self) -> int:
-        return sum(end - start for start, end in self.spans)
+        total = 0
+        for start, end in self.spans:
+            total += end - start
+        return total
 
     @property
     def end(self) -> int | None:
@@ -52,6 +62,8 @@ class Intervals:
         """The part inside `[start, end)`."""
         if not self.spans or (start <= self.spans[0][0] and self.spans[-1][1] <= end):
             return self
+        if len(self.spans) == 1:
+            return Intervals.span(max(start, self.spans[0][0]), min(end, self.spans[0][1]))
         first = max(0, bisect_right(self.spans, (start, 1 << 62)) - 1)
         clipped: list[Span] = []
         for a, b in self.spans[first:]:
@@ -60,6 +72,13 @@ class Intervals:
             if b > start < end:
                 clipped.append((max(a, start), min(b, end)))
         return _normal(clipped)
+
+    def overlap(self, other: "Intervals") -> int:
+        """The seconds that lie in both."""
+        if len(self.spans) != 1 or len(other.spans) != 1:
+            return (self & other).seconds
+        ((start, end),), ((since, until),) = self.spans, other.spans
+        return max(0, (end if end < until else until) - (start if start > since else since))
 
     def __or__(self, other: "Intervals") -> "Intervals":
         if not self.spans or not other.spans:
@@ -98,7 +117,8 @@ class Intervals:
 
     def whole(self, step: int) -> "Intervals":
         """The multiples of `step` that lie wholly inside: partial slots fall away."""
-        return Intervals((-(-start // step) * step, end // step * step) for start, end in self.spans)
+        rounded = [(-(-start // step) * step, end // step * step) for start, end in self.spans]
+        return _normal([span for span in rounded if span[0] < span[1]])
 
 
 def _normal(spans: Iterable[Span]) -> Intervals:

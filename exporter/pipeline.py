@@ -19,9 +19,9 @@ from exporter.pricer import PROMPT, PricePendingError, Pricer
 from exporter.prices.book import PriceKey
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile import coverage
-from exporter.reconcile.build import Inputs, check_collectors, closed_through, views
-from exporter.reconcile.evaluate import due, evaluate
-from exporter.reconcile.matching import decision_of
+from exporter.reconcile.build import Inputs, closed_through, running, views
+from exporter.reconcile.evaluate import AHEAD, due, evaluate
+from exporter.reconcile.matching import check_collectors, decision_of
 from exporter.reconcile.memo import Memo
 from exporter.reconcile.report import Report
 from exporter.reconcile.reporting import StateKey, report
@@ -50,6 +50,7 @@ class Pipeline:
     cards: Mapping[str, Card] = field(default_factory=dict)
     _behind: set[tuple[str, Path]] = field(default_factory=set)  # workloads whose backlog is not yet evaluated
     _unpriced_yet: set[StateKey] = field(default_factory=set)  # not evaluated: a price is yet to be looked up
+    _ahead: set[StateKey] = field(default_factory=set)  # of these, later evaluations than the state's are void
     _tried: set[tuple[str, Path]] = field(default_factory=set)
     _memo: Memo = field(default_factory=Memo)
     _last: tuple[tuple[int, int, int], Report] | None = None
@@ -131,11 +132,12 @@ class Pipeline:
 
     def _accrued(self, snapshot: Snapshot, now: int, wait: float | None) -> list[WorkloadView]:
         """The views through `now`, after the counters have moved by what has passed. Built once for all of a tick."""
-        found = views(self._unpriced(snapshot), now)
+        inputs = self._unpriced(snapshot)
+        found = views(inputs, now)
         try:
             if self._choose_alternatives(found, now, wait):
-                found = views(self._unpriced(snapshot), now)
-            accrue(self.ledger, self.config, self.cards, snapshot, found, now)
+                found = views(inputs, now)
+            accrue(self.ledger, self.config, self.cards, snapshot, running(inputs, now), found, now)
         except LedgerUnwritableError as error:
             log.error("the ledger cannot be written, the page goes on from memory: %s", error)
         return found
@@ -159,6 +161,7 @@ class Pipeline:
 
     def _evaluate(self, found: Sequence[WorkloadView], inputs: Inputs, settled: frozenset[str], now: int) -> int:
         fresh: list[Evaluation] = []
+        self._go_back(now)
         self._behind.clear()
         self._unpriced_yet.clear()
         for view in found:
@@ -170,13 +173,31 @@ class Pipeline:
                 fresh += self._evaluations(view, inputs, settled, now, EVALUATIONS_PER_TICK - len(fresh))
         if fresh:
             states = self._stepped(fresh)
+            void = [(*key, self.states[key].at or 0) for key in states.keys() & self._ahead]
             try:
-                self.ledger.store_evaluations(fresh, [self._fold(*key, state) for key, state in states.items()])
+                self.ledger.store_evaluations(fresh, [self._fold(*key, state) for key, state in states.items()], void)
             except LedgerUnwritableError as error:
                 log.error("evaluations wait until the ledger can be written: %s", error)
                 return 0
             self.states.update(states)
+            self._ahead -= states.keys()
         return len(fresh)
+
+    def _go_back(self, now: int) -> None:
+        """Where a clock was ahead: back to the states that the evaluations through `now` lead to. The others are void;
+        they are kept until there is one to take their place, in case it is this clock that is wrong."""
+        for key, state in self.states.items():
+            if (state.at or 0) > now + AHEAD:
+                log.warning("%s: evaluations were made for instants that are yet to come; they are made again", key[0])
+                self.states[key] = self._through(Fold(*key), now)
+                self._ahead.add(key)
+
+    def _through(self, fold: Fold, now: int) -> State:
+        state, settings = State(), decision_of(self.config, fold.workload)
+        for evaluation in self.ledger.evaluations_of(fold, 0):
+            if evaluation.at <= now:
+                state = step(state, evaluation, settings)
+        return state
 
     def _stepped(self, fresh: Sequence[Evaluation]) -> dict[StateKey, State]:
         """The states that change with these evaluations."""
@@ -248,7 +269,7 @@ class Pipeline:
     def _price_keys(self, snapshot: Snapshot, found: Sequence[WorkloadView]) -> set[PriceKey]:
         """Every price that the views may ask for, and those of the API usage that only checks: its bill is measured by
         what it is worth."""
-        checks = check_collectors(self.config)
+        checks = check_collectors(self.config, snapshot)
         checked = {key_of(s.key) for s in snapshot.series if s.key.path == "api" and s.key.collector in checks}
         return checked.union(*(view.price_keys() for view in found))
 

@@ -15,8 +15,8 @@ from exporter.ledger.store import Ledger, LedgerUnwritableError
 from exporter.pricer import Pricer
 from exporter.reconcile.accrual import price_keys, rejected_increments, restatement, usage_increments
 from exporter.reconcile.bill_match import scope_of
-from exporter.reconcile.build import check_collectors
 from exporter.reconcile.evaluate import PATIENCE
+from exporter.reconcile.matching import check_collectors
 from exporter.reconcile.report import CollectorHealth
 
 log = logging.getLogger("exporter.collectors")
@@ -40,6 +40,7 @@ class Running:
     parts: set[str] = field(default_factory=set)  # all that have delivered, in this run or before
     last_error: str = ""
     last_error_at: float | None = None
+    no_rate: set[str] = field(default_factory=set)  # currencies of what it bills that have none, once logged
 
 
 class Runner:
@@ -147,6 +148,7 @@ class Runner:
     def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
         late_after = running.collector.late_after
         growth = None
+        self._warn_of_rates(name, running, batch)
         if batch.window is not None and late_after is not None and name not in self._checks:
             growth = self._ledger.growth(name, batch, now, late_after)
         increments = tuple(self._increments(name, late_after, batch, growth, now))
@@ -157,6 +159,13 @@ class Runner:
             return restatement(name, old, new, self._fx, self._in_scope, newest)
 
         self._ledger.commit(name, batch, now, increments, restated if batch.window is not None else None, growth)
+
+    def _warn_of_rates(self, name: str, running: Running, batch: Batch) -> None:
+        """Say once of each currency that what is billed in it cannot be converted."""
+        for code in sorted({charge.currency for charge in batch.charges} - self._fx.keys() - running.no_rate):
+            running.no_rate.add(code)
+            how = f'add fx: {{{code}: "<USD per unit>"}}'
+            log.warning("%s: what it bills in %s is in no figure, no rate is known; %s", name, code, how)
 
     def _increments(
         self, name: str, late_after: int | None, batch: Batch, growth: Growth | None, now: int

@@ -31,6 +31,7 @@ from exporter.publish.state import PublishState
 from exporter.publish.web import App, Publication
 from exporter.publish.web import config as web_config
 from exporter.publishing import Publisher
+from exporter.renames import replaced_warnings, sources_of
 from exporter.runner import Runner, discovers
 
 log = logging.getLogger("exporter.service")
@@ -75,6 +76,7 @@ class Exporter:
             self.pricer = pricer or Pricer(config.prices.overrides)
             self.pipeline = Pipeline(config, self.ledger, self.pricer, clock())
             self.runner = Runner(config, self.ledger, self.pricer, self._context(), self.pipeline.automatic, clock)
+            self._note_sources()
             self._retire()
         except LedgerUnwritableError as error:
             self.ledger.close()
@@ -112,6 +114,13 @@ class Exporter:
         logs = any(settings.kind == "usage_log" for settings in self.config.collectors)
         edges = self.pricer.band_edges() if logs else ()
         return Context(first_start=self.ledger.first_start, band_edges=edges)
+
+    def _note_sources(self) -> None:
+        configured = sources_of(self.config)
+        for warning in replaced_warnings(self.ledger.sources, configured):
+            log.warning(warning)
+        for old, new in self.ledger.note_sources(configured).items():
+            log.warning("%s is read under the name %s now: what the ledger holds of it goes on under that", old, new)
 
     def _retire(self) -> None:
         """Streams that the configuration no longer names are not asked for coverage after their last word."""

@@ -20,6 +20,7 @@ PURE = (
     "collectors.gpu_names",
     "collectors.records",
     "collectors.slots",
+    "collectors.terms",
     "exporter.breakeven",
     "exporter.intervals",
     "exporter.ledger.snapshot",

@@ -1,14 +1,17 @@
 """What the README says is what there is: its config loads, its metrics, files, commands and targets exist."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.__main__ import main
+from exporter.config import Config
 from exporter.config.load import load
 from exporter.publish.families import BY_NAME
 
@@ -33,6 +36,22 @@ def test_its_configuration_loads(tmp_path: Path) -> None:
     known = main.get_command(click.Context(main), command)
     assert known is not None
     assert {option.partition("=")[0] for option in options} <= {o for p in known.params for o in p.opts}
+
+
+@pytest.mark.parametrize("file", ["README.md", "deploy/README.md"])
+def test_its_sidecar_is_one_of_a_fleet(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its workload's name and the role `sidecar`, as the recording rules and the alerts expect it."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    (container,) = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])["initContainers"]
+    ran: list[Config] = []
+    monkeypatch.setattr("exporter.service.serve", lambda config, _: ran.append(config))
+    monkeypatch.setattr("exporter.commands.serve.set_up", lambda *_: None)
+    done = CliRunner(env={"WORKLOAD": None}).invoke(main, container["args"])
+    assert done.exit_code == 0, done.output
+    (config,) = ran
+    assert (config.role, [each.name for each in config.workloads]) == ("sidecar", ["chat"])
+    (rate,) = config.collectors[1].rates
+    assert (rate.workload, rate.count, rate.usd_per_hour) == ("chat", 2, Decimal("2.49"))
 
 
 def test_the_lines_it_counts_are_as_many() -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from collectors import Context
-from collectors.billing.aws_session import ATTEMPTS, Access, AwsError, client, translated
+from collectors.billing.aws_session import ATTEMPTS, Access, AwsError, client, require_credentials, translated
 from collectors.billing.cost_explorer_budget import PRICE, Requests, utc
 from collectors.billing.cost_explorer_plan import Query, days, first_day, plan, probe
 from collectors.billing.cost_explorer_rows import AnswerError, Row, charges_of, corrections, is_net, rows_of, totals
@@ -217,6 +217,7 @@ class _Run:
         if attempts not in self._clients:
             self._clients[attempts] = client("ce", self._access, attempts=attempts)
         made = self._clients[attempts]
+        require_credentials(made)
         return made.get_cost_and_usage_with_resources if query.resources else made.get_cost_and_usage
 
     def _count(self, requests: int) -> Iterator[Batch]:

@@ -4,7 +4,6 @@ Which manifest counts is in `cur_manifest`, what its columns mean in `cur_amount
 a child process (`columnar`) and replaced day by day, so that memory is bounded by one day's lines.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from collectors import Context
-from collectors.billing import cur_manifest
+from collectors.bill_days import BillDay
+from collectors.billing import cur_manifest, scratch
 from collectors.billing.aws_session import Access, AwsError
-from collectors.billing.columnar import BillError, Day, Reader
+from collectors.billing.columnar import Reader
+from collectors.billing.columnar_frames import BillError
 from collectors.billing.cur_columns import ColumnsError, check
 from collectors.billing.cur_manifest import Item, Manifest, ManifestError
 from collectors.billing.cur_source import Bucket, Folder, Source
@@ -73,6 +74,11 @@ class DataExportSettings:
         return f"{self.path.rstrip('/')}/{self.export}/" if self.path else f"s3://{self.bucket}/{self.folder}"
 
     @property
+    def base(self) -> str:
+        """The key that says where the export's folder is."""
+        return "path" if self.path else "prefix"
+
+    @property
     def folder(self) -> str:
         """The export's folder in its bucket, with a slash at its end."""
         return f"{self.prefix.strip('/')}/{self.export}/".lstrip("/")
@@ -94,6 +100,7 @@ class AwsDataExport:
         """Replace the billing periods whose newest manifest is not the one in force. A period that cannot be read whole
         keeps the lines it has."""
         settings = self._settings
+        scratch.clear()
         try:
             source = self._source()
         except (AwsError, ManifestError) as error:
@@ -104,7 +111,9 @@ class AwsDataExport:
             for period in cur_manifest.periods(now, settings.periods, settings.since, run.known):
                 yield from run.period(period)
             if not run.found and not run.failed:
-                yield Failure(settings.export, f"no manifest under {settings.where}metadata/: check prefix and export")
+                yield Failure(
+                    settings.export, f"no manifest under {settings.where}metadata/: check {settings.base} and export"
+                )
         finally:
             run.close()
 
@@ -172,11 +181,11 @@ class _Run:
         if manifest.columns:
             check(dict.fromkeys(manifest.columns, ""))
         delivered: set[str] = set()
-        with tempfile.TemporaryDirectory(prefix="llmcost-") as scratch:
-            files = self._fetched(part, manifest, newest, Path(scratch))
+        with scratch.folder() as own:
+            files = self._fetched(part, manifest, newest, own)
             flags: Mapping[str, int] = {}
-            for answer in self._reader.read(files, manifest.format, Path(scratch)) if files else ():
-                if isinstance(answer, Day):
+            for answer in self._reader.read(files, manifest.format, own) if files else ():
+                if isinstance(answer, BillDay):
                     batch = _day(part, answer, newest)
                     delivered.add(batch.part)
                     yield batch
@@ -193,7 +202,7 @@ class _Run:
             if period == part.partition("/")[2] and old != part and old not in delivered:
                 yield Batch(old, cursor="", window=_window(day) if day else None)
 
-    def _fetched(self, part: str, manifest: Manifest, newest: Item, scratch: Path) -> list[Path]:
+    def _fetched(self, part: str, manifest: Manifest, newest: Item, into: Path) -> list[Path]:
         """Copies of the data files, all as they were when they were first looked at."""
         items = [self._source.look(name) for name in manifest.files]
         late = [item for item in items if item.modified > newest.modified]
@@ -204,12 +213,12 @@ class _Run:
                 "stays in force; if nothing has changed by the next collect, it is read"
             )
         self._unsure.pop(part, None)
-        return [self._source.fetch(item, scratch) for item in items]
+        return [self._source.fetch(item, into) for item in items]
 
 
-def _day(part: str, day: Day, newest: Item) -> Batch:
+def _day(part: str, day: BillDay, newest: Item) -> Batch:
     name = f"{part}/{datetime.fromtimestamp(day.start, UTC):%Y-%m-%d}"
-    return Batch(name, charges=day.charges, cursor=newest.etag, window=Window(day.start, day.start + DAY))
+    return Batch(name, charges=day, cursor=newest.etag, window=Window(day.start, day.start + DAY))
 
 
 def _window(text: str) -> Window:

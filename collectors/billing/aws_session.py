@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from collectors import deadline
+
 ATTEMPTS = 3
 """HTTP requests that one call may take: the SDK repeats a throttled or failed one after its own back-off (seconds)."""
+
+PATIENCE = 60.0
+"""Seconds that a request may take, but for a big body."""
+
+SLOWEST = 1 << 20
+"""Bytes per second at which a big body must arrive at least."""
 
 ROLE_SECONDS = 3600
 """Life of an assumed role's credentials, the longest that every role allows: make a client for each collect."""
@@ -84,9 +92,9 @@ class Access:
         return ""
 
 
-def client(service: str, access: Access, timeout: float = 60, attempts: int = ATTEMPTS) -> Any:
-    """A boto3 client of `service`; close it after use. `timeout` is of one HTTP request, in seconds; `attempts` how
-    many of them one call may take.
+def client(service: str, access: Access, timeout: float = PATIENCE, attempts: int = ATTEMPTS) -> Any:
+    """A boto3 client of `service`; close it after use. `timeout` is of one HTTP request, its answer included, however
+    slowly that arrives, in seconds (see `more_time`); `attempts` how many of them one call may take.
 
     Raises AwsError (also for a role that may not be assumed) and ImportError where boto3 is not installed.
     """
@@ -106,12 +114,38 @@ def client(service: str, access: Access, timeout: float = 60, attempts: int = AT
         session = boto3.Session(profile_name=access.profile or None, region_name=access.region or None)
     with translated("sts:AssumeRole", access.role_arn):
         keys = _assumed(session, access, config) if access.role_arn else {}
-        return session.client(service, endpoint_url=access.endpoint_url or None, config=config, **keys)
+        return _bounded(
+            session.client(service, endpoint_url=access.endpoint_url or None, config=config, **keys), timeout
+        )
+
+
+def require_credentials(made: Any) -> None:
+    """Raise AwsError if a client has no usable credentials. The SDK looks only when it signs: too late where a request
+    is entered as paid before it is made."""
+    from botocore.exceptions import NoCredentialsError
+
+    with translated(""):
+        credentials = made._request_signer._credentials
+        if credentials is None:
+            raise NoCredentialsError
+        credentials.get_frozen_credentials()  # refreshes what has expired
+
+
+def more_time(size: int) -> None:
+    """Allow this thread's request as long as a body of `size` bytes may take."""
+    deadline.begin(PATIENCE + size / SLOWEST)
+
+
+def _bounded(made: Any, timeout: float) -> Any:
+    """A client whose requests end in time. The SDK's own timeout begins anew with every byte."""
+    deadline.bound_own(made._endpoint.http_session._manager)
+    made.meta.events.register("before-send", lambda **_: deadline.begin(timeout))
+    return made
 
 
 def _assumed(session: Any, access: Access, config: Any) -> dict[str, str]:
     """Temporary keys of `role_arn`. STS is asked at its own endpoint, not at `endpoint_url`."""
-    sts = session.client("sts", region_name=session.region_name or "us-east-1", config=config)
+    sts = _bounded(session.client("sts", region_name=session.region_name or "us-east-1", config=config), PATIENCE)
     try:
         answer = sts.assume_role(
             RoleArn=access.role_arn, RoleSessionName="llm-cost-exporter", DurationSeconds=ROLE_SECONDS

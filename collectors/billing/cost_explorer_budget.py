@@ -4,9 +4,12 @@ Every request costs USD 0.01, each page included (https://aws.amazon.com/aws-cos
 """
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+
+from collectors.records import DAY
 
 PRICE = Decimal("0.01")
 """USD per request."""
@@ -15,35 +18,57 @@ SLACK = 60
 """Seconds by which a read may come early: a scheduler that fires each 6 h does not fire on the same second."""
 
 
+REMEMBERED = 24
+"""Months whose account is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
     """Kept in the ledger as the cursor of the part `requests`. `month` is the UTC month that `spent` (USD) belongs to;
     `last` when a read was begun, `read` when one was begun that succeeded (epoch seconds, 0: never); `failed` why the
-    last one did not, empty if it did."""
+    last one did not, empty if it did. `before` is what was spent in months before, as far as they are remembered."""
 
     month: str
     spent: Decimal = Decimal(0)
     last: int = 0
     read: int = 0
     failed: str = ""
+    before: Mapping[str, Decimal] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, cursor: str | None, now: int) -> "Requests":
-        """The account at `now`; a cursor that cannot be read is an empty account. A month before the one in the cursor
-        (a clock that was set back) keeps what was spent."""
+        """The account at `now`; a cursor that cannot be read is an empty account.
+
+        A month that begins more than a day after `now` was a wrong clock's: what was asked in it was asked in the month
+        of `now`, or before, and counts in that beside what had been spent there. A clock that is set back by less keeps
+        the month.
+        """
         month = f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
         try:
-            kept = json.loads(cursor or "{}")
-            one = cls(
-                str(kept["month"]), Decimal(kept["spent"]), int(kept["last"]), int(kept["read"]), str(kept["failed"])
-            )
-        except (ValueError, KeyError, TypeError, InvalidOperation):
+            one = cls._parsed(cursor or "{}")
+            ahead = _start(one.month) - now > DAY
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
             return cls(month)
-        return one if one.month >= month else replace(one, month=month, spent=Decimal(0))
+        if ahead:
+            wrong = (spent for at, spent in one.before.items() if at >= month)
+            earlier = {at: spent for at, spent in one.before.items() if at < month}
+            return replace(one, month=month, spent=sum(wrong, one.spent), before=earlier)
+        if one.month >= month:
+            return one
+        known = sorted({**one.before, one.month: one.spent}.items())[-REMEMBERED:]
+        return replace(one, month=month, spent=Decimal(0), before=dict(known))
+
+    @classmethod
+    def _parsed(cls, cursor: str) -> "Requests":
+        kept = json.loads(cursor)
+        before = {str(month): Decimal(spent) for month, spent in kept.get("before", {}).items()}
+        asked = (int(kept["last"]), int(kept["read"]), str(kept["failed"]))
+        return cls(str(kept["month"]), Decimal(kept["spent"]), *asked, before)
 
     def cursor(self) -> str:
         kept = {"month": self.month, "spent": str(self.spent), "last": self.last, "read": self.read}
-        return json.dumps({**kept, "failed": self.failed})
+        before = {month: str(spent) for month, spent in self.before.items()}
+        return json.dumps({**kept, "failed": self.failed, "before": before})
 
     def due_at(self, interval: int) -> int:
         """When it may be asked again (epoch seconds)."""
@@ -75,6 +100,10 @@ class Requests:
             f"monthly_budget_usd ({budget}) is used up: {self.spent} USD of requests in {self.month}; the bill read so "
             f"far stays in force, reading goes on at {reset}T00:00Z; raise the budget or the interval"
         )
+
+
+def _start(month: str) -> int:
+    return int(datetime.strptime(f"{month}-01+0000", "%Y-%m-%d%z").timestamp())
 
 
 def utc(at: int) -> str:

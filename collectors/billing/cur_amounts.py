@@ -1,7 +1,7 @@
 """Amounts of AWS CUR 2.0 rows as SQL: which column, on which basis, and how it is summed to the last digit. Pure.
 
-A text is summed as it is written. A double is taken as the shortest decimal that names it, which is what AWS wrote:
-most are a whole number of 1e-10, and are summed as integers; the others go through their text.
+A double is taken as the shortest decimal that names it, which is what AWS wrote. Most amounts are a whole number of
+1e-10, and are summed as integers; the others go through their text, to 18 decimals.
 
 Effective cost by line item type, after the AWS Data Exports user guide (CUR 2.0 columns; "Understanding your amortized
 reservation data"; "Understanding Savings Plans"): usage under a commitment costs what the commitment's columns say; the
@@ -87,59 +87,54 @@ def _cases(columns: Columns, as_kind: str) -> Iterator[str]:
 
 
 def parsing(columns: Columns) -> Iterator[list[str]]:
-    """What is summed of amounts on rows that are not timed, by name: `_units`, whole numbers of 1e-10, else `_rest`,
-    which is NULL if it is no number; and whether that was rounded to 18 decimals. In steps that each refer to columns
-    of the one before: DuckDB would compute an alias of the same SELECT again at every mention. The first refers to
-    `timed`."""
+    """What is summed of the amounts of a row, by name: `_units`, whole numbers of 1e-10, else `_rest`, which is NULL if
+    it is no number; and of the row, whether there is any such rest (`odd`), and whether any was `rounded` to 18
+    decimals. In steps that each refer to columns of the one before: DuckDB would compute an alias of the same SELECT
+    again at every mention."""
     steps = [_parse(columns, name) for name in AMOUNTS]
     for expressions in zip(*steps, strict=True):
         yield [sql for sql in expressions if sql]
+    yield [f"{' OR '.join(f'{name} IS NOT NULL AND {name}_units IS NULL' for name in AMOUNTS)} AS odd"]
+    yield [f"CASE WHEN odd AND {name}_units IS NULL THEN {decimal(name)} END AS {name}_rest" for name in AMOUNTS]
+    yield [f"CASE WHEN odd THEN {' OR '.join(map(_rounded, AMOUNTS))} ELSE false END AS rounded"]
 
 
-def _parse(columns: Columns, name: str) -> tuple[str, str, str, str]:
-    whole = units = ""
-    left = "NOT timed"
-    if _in_units(columns, name):
-        # Both numbers are exact in a double, so their quotient is the double nearest to the decimal.
-        whole = f"CASE WHEN NOT timed AND abs({name}) < 1e5 THEN round({name} * {_WHOLE})::BIGINT END AS {name}_whole"
-        units = f"CASE WHEN {name}_whole / {_WHOLE} = {name} THEN {name}_whole END AS {name}_units"
-        left = f"NOT timed AND {name}_units IS NULL"
-    rest = f"CASE WHEN {left} THEN {decimal(name)} END AS {name}_rest"
+def _parse(columns: Columns, name: str) -> tuple[str, str, str]:
+    double, number, exact = kind(columns, name) == "DOUBLE", name, ""
+    if not double:
+        # Of at most 15 digits a double tells them all; but a tiny number may have become zero.
+        number, exact = f"{name}_number", f" AND ({name}_whole <> 0 OR NOT contains(lower({name}::VARCHAR), 'e'))"
+    short = "" if double else f"CASE WHEN length({name}::VARCHAR) <= 16 THEN TRY_CAST({name} AS DOUBLE) END AS {number}"
+    # Both numbers are exact in a double, so their quotient is the double nearest to the decimal.
+    whole = f"CASE WHEN abs({number}) < 1e5 THEN round({number} * {_WHOLE})::BIGINT END AS {name}_whole"
+    return short, whole, f"CASE WHEN {name}_whole / {_WHOLE} = {number}{exact} THEN {name}_whole END AS {name}_units"
+
+
+def _rounded(name: str) -> str:
     # A text of at most 19 characters has more than 18 decimals only by an exponent, and is then below 1e-4.
     suspect = f"abs({name}_rest) < 0.001 OR length({name}::VARCHAR) > 19"
-    rounded = f"CASE WHEN {name}_rest IS NULL THEN false WHEN {suspect} THEN {_decimals(name)} > 18 ELSE false END"
-    return whole, units, rest, f"{rounded} AS {name}_rounded"
+    return f"CASE WHEN {name}_rest IS NULL THEN false WHEN {suspect} THEN {_decimals(name)} > 18 ELSE false END"
 
 
-def total(columns: Columns, name: str) -> str:
-    """The amount of a group as text: of timed rows what each of them says, of others their exact sum."""
-    sql = f"CASE WHEN timed THEN {name}_each::VARCHAR ELSE {text(_sum(columns, name))} END"
-    if name != "effective":
-        return sql
-    return f"CASE WHEN line_type IN {_OWN_EFFECTIVE} THEN {sql} ELSE {total(columns, 'billed')} END"
+def total(name: str) -> str:
+    """The exact sum of a group as text; of an effective cost NULL where it is what the rows are billed."""
+    sql = f"CASE WHEN sum({name}_rest) IS NULL THEN {text(_WHOLE_SUM.format(name))} ELSE {text(_SUM.format(name))} END"
+    if name == "effective":
+        return f"CASE WHEN line_type IN {_OWN_EFFECTIVE} THEN {sql} END"
+    return sql
 
 
-def unread(columns: Columns, name: str) -> str:
-    """Whether an amount of some row of a group is no number; of timed rows see `decimal`."""
-    numbers = f"count({name}_rest)" + (f" + count({name}_units)" if _in_units(columns, name) else "")
-    return f"NOT timed AND count({name}) > {numbers}"
+def unread(name: str) -> str:
+    """Whether an amount of a row is no number."""
+    return f"odd AND {name} IS NOT NULL AND {name}_units IS NULL AND {name}_rest IS NULL"
 
 
-def _sum(columns: Columns, name: str) -> str:
-    rest = f"sum({name}_rest)"
-    if not _in_units(columns, name):
-        return rest
-    whole = f"(sum({name}_units)::DECIMAL(28, 0) * 0.0000000001::DECIMAL(10, 10))::{_EXACT}"
-    return f"coalesce({whole} + {rest}, {whole}, {rest})"
-
-
-def _in_units(columns: Columns, name: str) -> bool:
-    """Doubles are; texts are exact as they are."""
-    return kind(columns, name) == "DOUBLE"
+_WHOLE_SUM = "sum({0}_units)::DECIMAL(28, 0) * 0.0000000001::DECIMAL(10, 10)"
+_SUM = f"coalesce(({_WHOLE_SUM})::{_EXACT}, 0) + sum({{0}}_rest)"
 
 
 def text(sql: str) -> str:
-    """An exact decimal (of 18 decimals) as text, without trailing zeros."""
+    """An exact decimal that has decimals as text, without trailing zeros."""
     return f"rtrim(rtrim(({sql})::VARCHAR, '0'), '.')"
 
 

@@ -2,7 +2,8 @@
 
 Rows are grouped by everything that matching or classifying a bill line may use, and summed. Rows of instance hours
 ("timed") price the seconds of a workload, so their hours must survive: they are grouped by their amounts as well, with
-a number of 24 digits to base 32 that counts the rows of each hour of the day. `cur_lines` makes runs of hours of it.
+a number of 24 digits to base 32 that counts the rows of each hour of the day. Where that is one run of hours the sums
+are a line; `cur_lines` makes the runs of the others. What lines have in common is numbered, and kept once.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from collectors.billing import cur_amounts as amounts
 from collectors.billing.cur_amounts import AMOUNTS, COMMITTED, SPLIT_PARENT, Columns
+from collectors.records import DAY, HOUR
 
 REQUIRED = (
     *("line_item_usage_account_id", "line_item_line_item_type", "line_item_product_code", "line_item_usage_type"),
@@ -32,13 +34,16 @@ KEYS = {  # what the rows of a group have in common, and its column; one that th
     "tags": "resource_tags",
     "description": "line_item_line_item_description",
 }
+DOUBTS = ("rounded", "no_cost", "no_effective_cost")
+"""What may be in doubt about a row that is read all the same."""
+_COUNT = 40  # bits of a number of rows in `doubts`
+_DIGIT = 5  # bits of a digit of `hours`
 _HOURS = ("hrs", "hours", "hour", "hr")
 _INSTANCES = ("BoxUsage", "SpotUsage", "DedicatedUsage", "HostUsage")
-# What makes a row unreadable, by column, as its group shows it: then the whole bill is, because one with lines missing
-# looks like a saving. The period of rows that are not for an hour of the clock is in `exact_start` and `exact_end`.
+# What makes a row unreadable, by column: then the whole bill is, because one with lines missing looks like a saving.
 _TIMES_WRONG = {
     "line_item_usage_start_date": "day IS NULL",
-    "line_item_usage_end_date": "exact_start IS NOT NULL AND (exact_end IS NULL OR exact_end < exact_start)",
+    "line_item_usage_end_date": "s IS NOT NULL AND (e IS NULL OR e < s)",
 }
 _AMOUNTS_WRONG = {
     "billed": "line_item_unblended_cost or line_item_net_unblended_cost",
@@ -53,36 +58,45 @@ class ColumnsError(Exception):
     """The export cannot be read as a bill: what is wrong and which column, for the on-call engineer."""
 
 
-class Group(NamedTuple):
-    """One row of the query. What stands between `day` (UTC, since the epoch) and `rows` tells its lines apart. `start`,
-    `end` span its rows (epoch seconds). The amounts are exact decimals as text: of a timed group, whose rows `hours`
-    counts, those of every one of its rows; of any other their sums."""
+class Kind(NamedTuple):
+    """What lines have in common: its number, and in how many rows."""
 
-    day: int
-    account: str | None
-    line_type: str | None
-    product: str | None
-    usage_type: str | None
-    resource: str | None
-    region: str | None
-    currency: str | None
-    invoice: str | None
-    instance_type: str | None
-    family: str | None
-    unit: str | None
-    tags: str | None
-    description: str | None
+    number: int
+    account: str
+    line_type: str
+    product: str
+    usage_type: str
+    resource: str
+    region: str
+    currency: str
+    invoice: str
+    instance_type: str
+    family: str
+    unit: str
+    tags: str
+    description: str
     split: bool
     timed: bool
     rows: int
-    start: int
-    end: int
-    hours: int | None
-    billed: str | None
+
+
+class Group(NamedTuple):
+    """Rows of one kind on one UTC day (its start, epoch seconds), the first of which starts at `at` seconds of the day
+    and which span `seconds`. The amounts are their exact sums as text; `effective` is None where it is what they are
+    billed, `unused` what of a commitment's fee nothing used. `hours` counts the rows of each hour, where these are not
+    one run of hours."""
+
+    day: int
+    number: int
+    at: int
+    seconds: int
+    billed: str
     effective: str | None
     list: str | None
     quantity: str | None
     unused: str | None
+    rows: int
+    hours: int | None
 
 
 def check(columns: Columns) -> None:
@@ -94,47 +108,94 @@ def check(columns: Columns) -> None:
 
 
 def groups_query(columns: Columns, relation: str) -> str:
-    """The query over `relation`, whose rows have `columns`. Its columns are those of `Group`, then `bad` (bits, see
-    `problem`) and numbers of rows: `rounded`, `no_cost`, `no_effective_cost`."""
+    """The query over `relation`, whose rows have `columns`, for groups by day (UTC, since the epoch) and `KEYS`. Beside
+    what `Group` has: `line`, as `collectors.bill_days.line_text` writes it, of a group that is one; `bad` (bits, see
+    `problem`) and `doubts` (numbers of rows, see `faults_query`)."""
     check(columns)
     group = ["day", *KEYS, "split", "timed", "count(*) AS n", "min(s) AS start", "max(e) AS stop"]
-    group += ["sum(CASE WHEN timed THEN 1::HUGEINT << (5 * (s // 3600 % 24))::INTEGER END) AS hours"]
-    group += [f"{amounts.total(columns, name)} AS {name}_text" for name in AMOUNTS]
-    group += [f"{amounts.text('sum(unused)')} AS unused", f"{_bad(columns)} AS bad"]
-    group += [f"count_if({' OR '.join(f'{name}_rounded' for name in AMOUNTS)}) AS rounded"]
-    group += ["CASE WHEN split THEN 0 ELSE count(*) - count(billed) END AS no_cost"]
-    group += ["count_if(unpriced) AS no_effective_cost"]
-    by = ["day", *KEYS, "split", "timed", "exact_start", "exact_end", *(f"{name}_each" for name in AMOUNTS)]
-    return f"SELECT {', '.join(group)} FROM ({_rows(columns, relation)}) GROUP BY {', '.join(by)}"
+    group += [f"sum(CASE WHEN timed THEN 1::HUGEINT << ({_DIGIT} * (s // {HOUR} % 24))::INTEGER END) AS all_hours"]
+    group += [f"{amounts.total(name)} AS {name}_text" for name in AMOUNTS]
+    group += [f"{amounts.text('sum(unused)')} AS unused_text", "bit_or(wrong) AS bad", "sum(doubt) AS doubts"]
+    by = ["day", *KEYS, "split", "timed", "apart"]
+    sql = f"SELECT {', '.join(group)} FROM ({_rows(columns, relation)}) GROUP BY {', '.join(by)}"
+    # Credits and the like are of no quantity; a discount lowers the cost of its resource, and prices no time.
+    priced = f"WHEN line_type LIKE '%Discount' THEN '0' WHEN line_type IN {USED} THEN quantity_text"
+    row = [f'start - day * {DAY} AS "at"', "stop - start AS seconds", "coalesce(billed_text, '0') AS billed"]
+    row += ["nullif(effective_text, billed_text) AS effective", 'list_text AS "list"', f"CASE {priced} END AS quantity"]
+    row += ["nullif(unused_text, '0') AS unused", f"CASE WHEN timed AND NOT ({_one_run()}) THEN all_hours END AS hours"]
+    sql = f"SELECT day, {', '.join(KEYS)}, split, timed, n, bad, doubts, {', '.join(row)} FROM ({sql})"
+    return f"SELECT *, CASE WHEN hours IS NULL THEN {_line()} END AS line FROM ({sql})"
+
+
+def _one_run() -> str:
+    """Whether there is one row for each hour from the first row's to the last one's, of whole hours: what
+    `cur_lines.runs` would join."""
+    first, ones = f"{_DIGIT} * (start // {HOUR} % 24)", sum(1 << _DIGIT * hour for hour in range(24))
+    digits = f"all_hours >> ({first})::INTEGER = {ones}::HUGEINT >> ({_DIGIT} * (24 - n))::INTEGER"
+    return f"n = 1 OR CASE WHEN n <= 24 THEN {digits} AND coalesce(quantity_text::DOUBLE >= n, true) END"
+
+
+def _line() -> str:
+    effective, listed, quantity = (
+        f"""coalesce('"' || "{name}" || '"', 'null')""" for name in ("effective", "list", "quantity")
+    )
+    parts = ("'['", '"at"', "','", "seconds", """',"'""", "billed", """'",'""", effective, "','", listed, "',null,'")
+    return f"concat({', '.join(parts)}, {quantity}, ']')"
+
+
+def kinds_query(groups: str) -> str:
+    """The query over the table of groups for `Kind`s, numbered in the order of what they are: alike for like bills."""
+    keys = [f"coalesce({key}, '') AS {key}" for key in KEYS]
+    kinds = f"SELECT {', '.join(keys)}, split, timed, sum(n)::BIGINT AS n FROM {groups} GROUP BY ALL"
+    order = f"row_number() OVER (ORDER BY {', '.join(KEYS)}, split, timed) - 1"
+    return f"SELECT {order} AS number, {', '.join(KEYS)}, split, timed, n FROM ({kinds})"
+
+
+def lines_query(groups: str, kinds: str, span: str) -> str:
+    """The query over both tables for the groups that are lines, of the days in `span` (SQL on `day`): the day (epoch
+    seconds), the numbers of their kinds, and the lines joined by commas; in an order that only depends on these."""
+    ordered = "list(number ORDER BY number), string_agg(line, ',' ORDER BY number, line)"
+    sql = f"SELECT day * {DAY} AS day, number, line FROM {_joined(groups, kinds)} AND line IS NOT NULL AND {span}"
+    return f"SELECT day, {ordered} FROM ({sql}) GROUP BY day"
+
+
+def rest_query(groups: str, kinds: str, span: str) -> str:
+    """The query for the `Group`s that are not a line, or have an unused part beside it."""
+    row = {"day": f"day * {DAY} AS day", "rows": f"{groups}.n AS rows"}
+    names = ", ".join(row.get(name, f'"{name}"') for name in Group._fields)
+    found = f"{_joined(groups, kinds)} AND (line IS NULL OR unused IS NOT NULL) AND {span}"
+    return f"SELECT {names} FROM {found} ORDER BY ALL"
+
+
+def _joined(groups: str, kinds: str) -> str:
+    """Groups of rows that are not split with their kinds, as of `FROM`."""
+    same = [f"coalesce({groups}.{key}, '') = {kinds}.{key}" for key in KEYS]
+    same += [f"{groups}.{key} = {kinds}.{key}" for key in ("split", "timed")]
+    return f"{groups} JOIN {kinds} ON {' AND '.join(same)} WHERE NOT {groups}.split"
 
 
 def _rows(columns: Columns, relation: str) -> str:
-    """The query for all that groups are made of, row by row: in steps, as in `cur_amounts.parsing`."""
+    """The query for all that groups are made of, row by row: in steps, as in `cur_amounts.parsing`. Rows of an hour at
+    equal amounts, and others of one exact period, have the same number in `apart`."""
     row = [*_keys(columns), *_period(columns), *(f"{amounts.amount(columns, name)} AS {name}" for name in AMOUNTS)]
     row += [f"{amounts.unused(columns)} AS unused", f"{amounts.unpriced_commitment(columns)} AS unpriced"]
     sql = f"SELECT {', '.join(row)} FROM {relation}"
-    each = [f"CASE WHEN timed THEN {name} END AS {name}_each" for name in AMOUNTS]
-    for step in (*_times(), each, *amounts.parsing(columns)):
+    apart = f"CASE WHEN timed THEN hash({', '.join(AMOUNTS)}) WHEN NOT hourly THEN hash(s, e) END AS apart"
+    for step in (*_times(), [apart], *amounts.parsing(columns), _judged(columns)):
         if step:
             sql = f"SELECT *, {', '.join(step)} FROM ({sql})"
     return sql
 
 
-def day_of_month() -> str:
+def day_number(columns: Columns) -> str:
     """A number of a row that all rows of its group have; 0 if its time cannot be read."""
-    return "coalesce(day(TRY_CAST(line_item_usage_start_date AS TIMESTAMP)), 0)"
+    return f"coalesce({_instant(columns, 'line_item_usage_start_date')} // 86400, 0)"
 
 
-def faults_query(columns: Columns, table: str) -> str:
-    """Over the table of groups: the bits of everything that is wrong, and the numbers of doubtful rows by reason."""
-    each = (
-        f"CASE WHEN timed AND {name}_text IS NOT NULL AND {amounts.decimal(f'{name}_text')} IS NULL "
-        f"THEN {1 << at} ELSE 0 END"
-        for at, name in enumerate(AMOUNTS, len(_TIMES_WRONG))
-    )
-    counts = ("rounded", "no_cost", "no_effective_cost")
-    sums = ", ".join(f"coalesce(sum({name}), 0)::BIGINT AS {name}" for name in counts)
-    return f"SELECT coalesce(bit_or(bad | {' | '.join(each)}), 0) AS bad, {sums} FROM {table}"
+def faults_query(table: str) -> str:
+    """Over the table of groups: the bits of everything that is wrong, then the numbers of rows by `DOUBTS`."""
+    counts = [f"coalesce(sum(doubts >> {_COUNT * at} & {(1 << _COUNT) - 1}), 0)::BIGINT" for at in range(len(DOUBTS))]
+    return f"SELECT coalesce(bit_or(bad), 0), {', '.join(counts)} FROM {table}"
 
 
 def problem(bad: int) -> str | None:
@@ -171,18 +232,27 @@ def _text(columns: Columns, column: str) -> str:
 def _period(columns: Columns) -> Iterator[str]:
     """`s` and `e` in epoch seconds; NULL: unreadable."""
     for name, column in (("s", "line_item_usage_start_date"), ("e", "line_item_usage_end_date")):
-        sql = column if columns[column].startswith("TIMESTAMP") else f"TRY_CAST({column} AS TIMESTAMP)"
-        yield f"floor(epoch({sql}))::BIGINT AS {name}"
+        yield f"{_instant(columns, column)} AS {name}"
+
+
+def _instant(columns: Columns, column: str) -> str:
+    """Epoch seconds. A TIMESTAMP drops the offset of a text that has one; a TIMESTAMPTZ would take the session's zone
+    for a text that has none."""
+    if columns[column].startswith("TIMESTAMP"):
+        return f"epoch_us({column}) // 1000000"
+    utc = f"epoch_us(TRY_CAST({column} AS TIMESTAMP))"
+    if columns[column] == "VARCHAR":
+        after = f"substr({column}, 20)"  # what follows the seconds
+        offset = f"NOT suffix({column}, 'Z') AND (contains({after}, '+') OR contains({after}, '-'))"
+        utc = f"CASE WHEN {offset} THEN epoch_us(TRY_CAST({column} AS TIMESTAMPTZ)) ELSE {utc} END"
+    return f"{utc} // 1000000"
 
 
 def _times() -> tuple[list[str], ...]:
-    """The day, whether the row is timed, and its exact period unless that is an hour of the clock."""
+    """The day, whether the row is for an hour of the clock, and whether it is timed."""
     hourly = "coalesce(e - s = 3600 AND s % 3600 = 0, false) AS hourly"
     timed = f"coalesce(CASE WHEN hourly AND NOT split THEN {_counted_in_hours()} END, false) AS timed"
-    exact = [
-        f"CASE WHEN NOT hourly THEN {sql} END AS {name}" for sql, name in (("s", "exact_start"), ("e", "exact_end"))
-    ]
-    return ["s // 86400 AS day", hourly], [timed, *exact]
+    return ["s // 86400 AS day", hourly], [timed]
 
 
 def _counted_in_hours() -> str:
@@ -191,12 +261,19 @@ def _counted_in_hours() -> str:
     return f"line_type IN {USED} AND CASE WHEN unit <> '' THEN lower(unit) IN {_HOURS} ELSE {named} END"
 
 
-def _bad(columns: Columns) -> str:
-    """What is wrong with the rows of a group, as bits in the order of `_WRONG`, then of commitments whose columns are
-    not there."""
-    wrong = (*_TIMES_WRONG.values(), *(amounts.unread(columns, name) for name in _AMOUNTS_WRONG))
-    bits = [f"CASE WHEN {sql} THEN {1 << at} ELSE 0 END" for at, sql in enumerate(wrong)]
-    for at, (line_type, names) in enumerate(COMMITTED.items(), len(_WRONG)):
-        if not any(name in columns for name in names):
-            bits.append(f"CASE WHEN line_type = '{line_type}' THEN {1 << at} ELSE 0 END")
-    return " | ".join(bits)
+def _judged(columns: Columns) -> list[str]:
+    """What is `wrong` with a row: bits in the order of `_WRONG`, then of commitments whose columns are not there. And
+    what is in doubt (`DOUBTS`), as one number: of `_COUNT` bits each, so that rows add up. Most rows are not looked at
+    twice."""
+    bits = [*_TIMES_WRONG.values(), *(amounts.unread(name) for name in _AMOUNTS_WRONG)]
+    for line_type, names in COMMITTED.items():
+        lacking = not any(name in columns for name in names)
+        bits.append(f"line_type = '{line_type}'" if lacking else "false")
+    usual = f"NOT odd AND hourly AND billed IS NOT NULL AND line_type NOT IN {tuple(COMMITTED)}"
+    wrong = " | ".join(f"CASE WHEN {sql} THEN {1 << at} ELSE 0 END" for at, sql in enumerate(bits))
+    doubts = ("rounded", "billed IS NULL AND NOT split", "unpriced")
+    doubt = " + ".join(f"CASE WHEN {sql} THEN {1 << _COUNT * at} ELSE 0 END" for at, sql in enumerate(doubts))
+    return [
+        f"CASE WHEN {usual} THEN 0 ELSE {wrong} END AS wrong",
+        f"CASE WHEN {usual} THEN 0::HUGEINT ELSE {doubt} END AS doubt",
+    ]

@@ -20,23 +20,21 @@ line item type:
 (`unblended`: net of private discounts where the export says so.)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
 from sys import intern
 
+from collectors.bill_days import line_text
 from collectors.billing.components import component_of
 from collectors.billing.cur_amounts import COMMITTED, UNUSED
-from collectors.billing.cur_columns import Group
+from collectors.billing.cur_columns import Group, Kind
 from collectors.billing.focus_values import tags
-from collectors.records import DAY, HOUR, Charge, ChargeCategory, Component, Labels, Window
+from collectors.records import HOUR, Charge, ChargeCategory, Component, Labels, Window
 
 PROVIDER = "AWS"  # as FOCUS bills of AWS write it
 EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 ZERO = Decimal(0)
-Amounts = tuple[str | None, str | None, str | None, str | None]
-"""Billed, effective, list cost and quantity, each an exact decimal as text."""
-
 _CATEGORIES: dict[str, ChargeCategory] = {
     **dict.fromkeys(("Usage", *COMMITTED), "Usage"),
     **dict.fromkeys((*UNUSED, "SavingsPlanUpfrontFee", "Fee"), "Purchase"),
@@ -48,50 +46,56 @@ _DAILY = 24
 _DIGIT = 31  # the most rows of one hour that the hours of a group can count
 
 
-def charge_of(group: Group, category: ChargeCategory, labels: Labels) -> Charge:
-    """A line without its time and amounts."""
+def charge_of(kind: Kind, category: ChargeCategory, labels: Labels) -> Charge:
+    """What lines of this kind have in common, as a charge of no amount at no time."""
     service, component = _kinds(
-        *(group.product or "", group.usage_type or "", group.instance_type or "", group.family or ""),
-        *(group.unit or "", group.description or ""),
+        kind.product, kind.usage_type, kind.instance_type, kind.family, kind.unit, kind.description
     )
     return Charge(
-        window=window(0, 0),
+        window=Window(0, 0),
         category=category,
-        currency=(group.currency or "").strip().upper(),
+        currency=kind.currency.strip().upper(),
         billed_cost=ZERO,
         effective_cost=ZERO,
         component=component,
         provider=PROVIDER,
-        service=group.product or "",
+        service=kind.product,
         service_category=service,
-        sku=group.usage_type or "",
-        resource=group.resource or "",
-        resource_type=group.instance_type or group.family or "",
-        region=group.region or "",
-        account=group.account or "",
-        unit="Hours" if group.timed else group.unit or "",
-        commitment_status="Used" if group.line_type in COMMITTED else "",
-        invoice=group.invoice or "",
-        description=group.description or "",
+        sku=kind.usage_type,
+        resource=kind.resource,
+        resource_type=kind.instance_type or kind.family,
+        region=kind.region,
+        account=kind.account,
+        unit="Hours" if kind.timed else kind.unit,
+        commitment_status="Used" if kind.line_type in COMMITTED else "",
+        invoice=kind.invoice,
+        description=kind.description,
         tags=labels,
     )
 
 
-def pieces(group: Group) -> Iterator[tuple[int, int, str | None, str | None, str | None, str | None]]:
-    """The spans (start, end) that the lines of a timed group are for, with their amounts."""
-    assert group.hours is not None
-    each = (group.billed, group.effective, group.list, group.quantity)
-    found = runs(group.hours, group.rows, whole_hours(_number(group.quantity)))
-    for first, hours, rows in found:
-        start = group.day * DAY + first * HOUR
-        yield (start, start + hours * HOUR, *_times(*each, hours * rows))
-    if not found:  # more rows of an hour than a digit counts: the day as a whole
-        yield (group.start, group.end, *_times(*each, group.rows))
+def pieces(group: Group) -> list[str]:
+    """The runs of hours of a timed group as lines of its day; it as a whole if its hours were not counted, or its rows
+    do not cost the same."""
+    amounts = (group.billed, group.effective, group.list, group.quantity)
+    try:
+        each = [None if text is None else EXACT.divide(Decimal(text), group.rows) for text in amounts]
+        found = runs(group.hours or 0, group.rows, whole_hours(each[-1]))
+    except Inexact:
+        found = ()
+    if not found:
+        return [_line(group.at, group.seconds, amounts)]
+    return [_line(first * HOUR, hours * HOUR, _times(each, hours * rows)) for first, hours, rows in found]
 
 
-@lru_cache(maxsize=65536)
-def window(start: int, end: int) -> Window:
-    return Window(start, end)
+def _line(at: int, seconds: int, amounts: Sequence[str | None]) -> str:
+    billed, effective, listed, quantity = amounts
+    return line_text(at, seconds, billed or "0", effective, listed, None, quantity)
+
+
+def _times(each: Iterable[Decimal | None], rows: int) -> list[str | None]:
+    """What `rows` rows cost together, each of which costs this much."""
+    return [None if one is None else f"{EXACT.multiply(one, rows):f}" for one in each]
 
 
 def whole_hours(quantity: Decimal | None) -> bool:
@@ -125,27 +129,6 @@ def _counted(hours: int) -> int:
     if hours >> 5 * _DAILY:
         return -1
     return sum(_digit(hours, hour) for hour in range(_DAILY))
-
-
-@lru_cache(maxsize=65536)
-def _times(billed: str | None, effective: str | None, listed: str | None, quantity: str | None, rows: int) -> Amounts:
-    """What `rows` rows cost together, each of which costs this much."""
-    return (
-        _multiplied(billed, rows),
-        _multiplied(effective, rows),
-        _multiplied(listed, rows),
-        _multiplied(quantity, rows),
-    )
-
-
-def _multiplied(text: str | None, rows: int) -> str | None:
-    number = _number(text)
-    return None if number is None else str(EXACT.multiply(number, rows))
-
-
-@lru_cache(maxsize=65536)
-def _number(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text.strip())
 
 
 @lru_cache(maxsize=4096)

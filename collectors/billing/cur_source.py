@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from collectors.billing.aws_session import Access, AwsError, client, translated
+from collectors.billing.aws_session import Access, AwsError, client, more_time, translated
 from collectors.billing.cur_manifest import MAX_MANIFEST, Item, ManifestError
 
 _CHUNK = 1 << 20
@@ -78,6 +78,7 @@ class Bucket:
         with _there(item.name), translated("s3:GetObject", self._where(item.name)):
             key = self._folder + item.name
             body = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=item.etag)["Body"]
+            more_time(item.size)
             with body:
                 yield body
 

@@ -8,17 +8,19 @@ A price that the catalogue no longer lists stays the last that was known.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from collectors import Context
-from collectors.billing.gcp_client import Access, CatalogueError, read_skus
+from collectors.billing.gcp_client import Access, CatalogueError, ask_once, read_skus
 from collectors.billing.gcp_sku import Item, SkippedError, Sku, item_of, price_of
 from collectors.records import Batch, Failure, ListPrice
 from collectors.settings import STRICT, Duration
 
 CATALOGUE = "catalogue"  # the part for what is said of the catalogue as a whole
+PROBE_SECONDS = 8.0
+"""Of the one request that answers somebody who waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,16 @@ class GcpCatalog:
         yield from _changes(catalogue.with_gpus(), cursors)
         yield from _skipped(catalogue.skipped, cursors)
         yield from self._missing(catalogue)
+
+    def probe(self, now: int) -> Iterator[Batch | Failure]:
+        """Whether the catalogue answers: one request for one SKU; nothing of it is kept."""
+        access = replace(self._access, seconds=min(PROBE_SECONDS, self._access.seconds))
+        try:
+            ask_once(access, self._settings.currency)
+        except CatalogueError as error:
+            yield Failure(CATALOGUE, str(error))
+        else:
+            yield Batch(CATALOGUE)
 
     def close(self) -> None:
         """Nothing is held open between collects."""

@@ -52,11 +52,17 @@ def read_skus(access: Access, currency: str) -> Iterator[Sku]:
             if not token:
                 return
             if token in seen:
-                raise CatalogueError("the catalogue names the same next page twice: tried again at the next interval")
+                raise CatalogueError("the catalogue names the same next page twice: nothing of it is used")
             seen.add(token)
 
 
-def _page(client: Any, currency: str, token: str, left: float) -> Any:
+def ask_once(access: Access, currency: str) -> None:
+    """Ask for one SKU, to see whether the catalogue answers. CatalogueError if it does not."""
+    with _reasons(access, currency), _client(access) as client:
+        _page(client, currency, "", access.seconds, size=1)
+
+
+def _page(client: Any, currency: str, token: str, left: float, size: int = PAGE) -> Any:
     """One page, within `left` seconds, as a plain protobuf message: a proto-plus one is slow to read."""
     from google.api_core import exceptions
     from google.api_core.retry import Retry, if_exception_type
@@ -64,7 +70,7 @@ def _page(client: Any, currency: str, token: str, left: float) -> Any:
 
     passing = (exceptions.ResourceExhausted, exceptions.ServiceUnavailable, exceptions.InternalServerError)
     retry = Retry(if_exception_type(*passing), initial=1.0, maximum=30.0, multiplier=2.0, timeout=left)
-    request = ListSkusRequest(parent=COMPUTE_ENGINE, currency_code=currency, page_size=PAGE, page_token=token)
+    request = ListSkusRequest(parent=COMPUTE_ENGINE, currency_code=currency, page_size=size, page_token=token)
     pager = client.list_skus(request=request, retry=retry, timeout=min(left, _CALL_SECONDS))
     return ListSkusResponse.pb(next(iter(pager.pages)))
 
@@ -126,7 +132,7 @@ def _details(error: Any) -> str:
 
 
 def _reason(kind: str, details: str, access: Access, currency: str) -> str:
-    where = access.endpoint or "cloudbilling.googleapis.com"
+    where = access.endpoint or "cloudbilling.googleapis.com:443"
     what = f"{where}: {kind}{f' ({details})' if details else ''}"
     match kind:
         case "DefaultCredentialsError" | "RefreshError" | "Unauthenticated" | "MalformedError" | "TransportError":
@@ -148,7 +154,7 @@ def _reason(kind: str, details: str, access: Access, currency: str) -> str:
         case "InvalidArgument":
             return f"{what}: the request was refused: is currency {currency!r} one that Google bills in?"
         case _:
-            return f"{what}: not readable within {access.seconds:g} s. Check egress to port 443; it is tried again"
+            return f"{what}: not readable within {access.seconds:g} s. Check egress to {where}"
 
 
 def as_sku(sku: Any) -> Sku:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from time import monotonic  # a stopwatch for timeouts, not the time of day
 from typing import Any
 
 import msgspec
@@ -25,6 +24,7 @@ PAGE = 250
 MAX_PAGE_BYTES = 256 * 1024 * 1024
 MAX_LINE_BYTES = 16 * 1024 * 1024  # an object in etcd is at most 1.5 MB
 CONNECT_SECONDS = 10
+_ERROR_SECONDS = 5  # for the text of a refusal
 _CHUNK = 1 << 16
 
 
@@ -54,6 +54,7 @@ class Api:
         configuration.retries = False  # what was missed must be noticed, not repeated behind our back
         configuration.keep_alive = True
         self._client = client.ApiClient(configuration)
+        deadline.bound(self._client.rest_client.pool_manager)
         self._seconds = float(settings.timeout)
         self._lock = Lock()
         self._open: set[Any] = set()
@@ -62,16 +63,13 @@ class Api:
     def page(self, resource: str, after: str = "") -> bytes:
         """One page of the list of `resource`; `after` is the `continue` of the page before. Raises `ApiError`."""
         query: list[tuple[str, Any]] = [("limit", PAGE), *([("continue", after)] if after else [])]
-        latest = monotonic() + self._seconds
         with self._request("list", resource, query, self._seconds) as response:
             pieces, size = [], 0
-            while piece := response.read1(_CHUNK):  # `read` waits for all of it, however slowly it comes
+            while piece := response.read1(_CHUNK):
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_PAGE_BYTES:
                     raise ApiError(f"list of {resource}: a page of more than {MAX_PAGE_BYTES} bytes")
-                if monotonic() > latest:
-                    raise ApiError(f"list of {resource}: a page took longer than {self._seconds:g} s")
             return b"".join(pieces)
 
     @contextmanager
@@ -83,9 +81,8 @@ class Api:
         """
         query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", version)]
         query.append(("timeoutSeconds", str(seconds)))
-        latest = monotonic() + seconds + self._seconds
         with self._request("watch", resource, query, seconds + self._seconds) as response:
-            yield _lines(resource, response, latest)
+            yield _lines(resource, response)
 
     def interrupt(self) -> None:
         """End what is under way, from any thread; further requests fail."""
@@ -103,6 +100,8 @@ class Api:
 
     @contextmanager
     def _request(self, verb: str, resource: str, query: list[tuple[str, Any]], seconds: float) -> Iterator[Any]:
+        """A 200 answer, its body left to be read; all of it, headers included, within `seconds`."""
+        deadline.begin(seconds)
         try:
             response = self._send(resource, query, seconds)
             try:
@@ -115,6 +114,8 @@ class Api:
                     self._open.discard(response)
                 response.close()
                 response.release_conn()
+        except (failures.ReadTimeoutError, TimeoutError):
+            raise ApiError(f"{verb} of {resource}: took longer than {seconds:g} s") from None
         except failures.HTTPError as error:
             raise ApiError(f"{verb} of {resource}: {_explained(error)}") from None
         except OSError as error:
@@ -153,14 +154,23 @@ def _locate(configuration: Any, settings: Any) -> None:
         else:
             config.load_incluster_config(configuration)
     except config.ConfigException as error:
-        hint = "" if settings.kubeconfig or settings.context else " (not in a pod? set kubeconfig, or api_server)"
-        raise ApiError(f"no way into the cluster: {' '.join(str(error).split())[:200]}{hint}") from None
+        said = " ".join(str(error).split())[:200]
+        if settings.kubeconfig or settings.context:
+            raise ApiError(f"kubeconfig {_kubeconfig(config, settings)}: {said}") from None
+        raise ApiError(f"no way into the cluster: {said} (not in a pod? set kubeconfig, or api_server)") from None
     except OSError as error:
-        raise ApiError(f"kubeconfig {settings.kubeconfig}: {error.strerror}") from None
+        raise ApiError(f"kubeconfig {_kubeconfig(config, settings)}: {error.strerror}") from None
     except yaml.YAMLError:  # its text may quote the file
-        raise ApiError(f"kubeconfig {settings.kubeconfig}: not YAML") from None
+        raise ApiError(f"kubeconfig {_kubeconfig(config, settings)}: not YAML") from None
+    except (TypeError, AttributeError, KeyError, ValueError):  # what the SDK makes of a file that is something else
+        raise ApiError(f"kubeconfig {_kubeconfig(config, settings)}: expected a kubeconfig, got another file") from None
     if settings.token_file:
         _token_from(configuration, Path(settings.token_file))
+
+
+def _kubeconfig(config: Any, settings: Any) -> str:
+    """The file that is read: the configured one, else the SDK's ($KUBECONFIG, ~/.kube/config)."""
+    return str(settings.kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
 
 
 def _token_from(configuration: Any, file: Path) -> None:
@@ -181,7 +191,7 @@ def _token_from(configuration: Any, file: Path) -> None:
     configuration.refresh_api_key_hook = read
 
 
-def _lines(resource: str, response: Any, latest: float) -> Iterator[bytes]:
+def _lines(resource: str, response: Any) -> Iterator[bytes]:
     held = b""
     try:
         for piece in response.stream(_CHUNK, decode_content=False):
@@ -189,8 +199,6 @@ def _lines(resource: str, response: Any, latest: float) -> Iterator[bytes]:
             yield from filter(None, lines)
             if len(held) > MAX_LINE_BYTES:
                 raise ApiError(f"watch of {resource}: an event of more than {MAX_LINE_BYTES} bytes")
-            if monotonic() > latest:
-                return
     except (failures.ProtocolError, failures.ReadTimeoutError, OSError):
         return  # what was lost comes again with the next watch: it goes on after the last event
 
@@ -198,6 +206,7 @@ def _lines(resource: str, response: Any, latest: float) -> Iterator[bytes]:
 def _refusal(verb: str, resource: str, response: Any) -> ApiError:
     """What a status other than 200 means, and what to do about it."""
     status = response.status
+    deadline.begin(_ERROR_SECONDS)  # what the status says is enough
     try:
         message = msgspec.json.decode(response.read(_CHUNK), type=Status).message or ""
     except (msgspec.DecodeError, failures.HTTPError):
@@ -224,7 +233,7 @@ def _explained(error: failures.HTTPError) -> str:
         refused = isinstance(error.__cause__, ConnectionRefusedError)
         return "connection refused" if refused else "cannot connect to the API server"
     if isinstance(error, failures.TimeoutError):
-        return "timed out"
+        return f"no connection within {CONNECT_SECONDS} s"
     if isinstance(error, failures.SSLError):
         return f"TLS: {getattr(error.args[0] if error.args else None, 'verify_message', '') or 'failed'}"
     if isinstance(error, failures.ProtocolError):

@@ -70,8 +70,9 @@ def changes(sight: Sight, cursors: Mapping[str, str], told: Mapping[str, int], n
             yield Failure(part, f"cannot read this node's position in the ledger: {error}")
             continue
         node = _node(uid, sight, old, seen)
-        if node is not None:
-            yield _batch(part, node, held, old, told, seen)
+        if node is None or (uid in sight.machines and _is_old(node, held, cursors.get(part), told)):
+            continue
+        yield _batch(part, node, held, old, told, seen)
 
 
 def last_seen(cursors: Mapping[str, str]) -> int | None:
@@ -120,6 +121,7 @@ def _allocation(pod: Pod, end: int, machine: Machine, namespaces: Mapping[str, L
         gpus=gpus.normalize() if gpus % 1 else gpus.quantize(Decimal(1)),
         window=Window(start, max(start, end)),
         labels=(*pod.labels, *namespaces.get(pod.namespace, ())),
+        sidecar=pod.sidecar,
     )
 
 
@@ -135,11 +137,18 @@ def _read(cursor: str | None) -> Position | None:
 def _node(uid: str, sight: Sight, old: Position | None, seen: int) -> Node | None:
     """The node as it is now: there, gone at a known instant, or gone while nobody watched."""
     if uid in sight.machines:
-        return sight.machines[uid].node
+        return _whole(sight.machines[uid].node, old)
     if uid in sight.gone_machines:
         machine, at = sight.gone_machines[uid]
-        return _ended(machine.node, at)
+        return _ended(_whole(machine.node, old), at)
     return _ended(old.node, seen) if old is not None else None
+
+
+def _whole(node: Node, old: Position | None) -> Node:
+    """A machine that lost a few GPUs, as by a defect, still has them here: its bills, those of the past too, are shared
+    out by one number. Half of them or more do not fail at once: it is divided otherwise now (MIG, time-slicing)."""
+    lost = old is not None and old.node.gpu == node.gpu and node.gpus < old.node.gpus < 2 * node.gpus
+    return replace(node, gpus=old.node.gpus) if old is not None and lost else node
 
 
 def _ended(node: Node, at: int) -> Node:

@@ -6,7 +6,7 @@ has the page) and pods with a sidecar of this exporter, which reads them already
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collectors.cluster.gpus import is_gpu
@@ -80,12 +80,7 @@ def _holds(term: re.Match[str], labels: Mapping[str, str]) -> bool:
 def page_url(pod: WirePod, discover: Discover) -> str | None:
     """The metrics page of a pod that is an engine and has an address; None for any other pod."""
     labels, notes = pod.metadata.labels or {}, pod.metadata.annotations or {}
-    containers = [*pod.spec.containers, *(pod.spec.init_containers or [])]
-    if (
-        pod.status.phase != "Running"
-        or not _ADDRESS.fullmatch(pod.status.pod_ip)
-        or has_sidecar(labels, notes, containers)
-    ):
+    if pod.status.phase != "Running" or not _ADDRESS.fullmatch(pod.status.pod_ip) or has_sidecar(pod):
         return None
     if labels.get(_WORKER, "0") != "0":
         return None
@@ -103,10 +98,12 @@ def page_url(pod: WirePod, discover: Discover) -> str | None:
     return f"{scheme}://{address}:{port}/{(path if _PATH.fullmatch(path) else '/metrics').lstrip('/')}"
 
 
-def has_sidecar(labels: Mapping[str, str], annotations: Mapping[str, str], containers: Iterable[Container]) -> bool:
-    """Whether an exporter in the pod itself reads its engine: an engine is read by exactly one exporter."""
-    if "true" in (labels.get(SIDECAR), annotations.get(SIDECAR)):
+def has_sidecar(pod: WirePod) -> bool:
+    """Whether an exporter in the pod itself reads its engine: an engine is read by exactly one exporter, and its GPUs
+    are that one's too, in whatever phase the pod is."""
+    if "true" in ((pod.metadata.labels or {}).get(SIDECAR), (pod.metadata.annotations or {}).get(SIDECAR)):
         return True
+    containers = (*pod.spec.containers, *(pod.spec.init_containers or ()))
     return any(EXPORTER in (one.name, _image_name(one.image)) for one in containers)
 
 

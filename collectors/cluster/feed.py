@@ -16,7 +16,8 @@ import msgspec
 
 from collectors.cluster.api import Api, ApiError, GoneError
 from collectors.cluster.kept import F, Kept
-from collectors.cluster.objects import Event, Page, Status, WireObject
+from collectors.cluster.lists import pages
+from collectors.cluster.objects import Event, Status, WireObject
 
 log = logging.getLogger("collectors.cluster.kubernetes")
 
@@ -25,7 +26,8 @@ WATCH_SECONDS = 60
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
-_PAGE = msgspec.json.Decoder(Page)
+_FULL = "they are kept, and no more are read until it can be written again"
+
 _EVENT = msgspec.json.Decoder(Event)
 _OBJECT = msgspec.json.Decoder(WireObject)
 _STATUS = msgspec.json.Decoder(Status)
@@ -81,6 +83,9 @@ class Feed(Generic[F]):
         version = ""
         relist_at = 0.0
         while not self._stop.is_set():
+            if self._kept.full:
+                self._fail(f"too many {self._resource} have gone since the ledger was last written: {_FULL}", 0)
+                continue
             try:
                 if not version or monotonic() >= relist_at:
                     version = self._list()
@@ -98,19 +103,15 @@ class Feed(Generic[F]):
     def _list(self) -> str:
         """Read the whole list, page by page; its version."""
         facts: list[F] = []
-        seen, after = self._sign, ""
-        while not self._stop.is_set():
-            page = _PAGE.decode(self._api.page(self._resource, after))
-            for item in page.items or ():
-                fact = self._fact(item)
-                if fact is not None:
-                    facts.append(fact)
-            after = page.metadata.continue_ or ""
-            if not after:
-                self._kept.replace(facts, seen or monotonic())
-                self._well()
-                return page.metadata.resource_version
-        return ""
+        seen, version = self._sign, ""
+        for page in pages(self._api, self._resource):
+            facts += (fact for item in page.items or () if (fact := self._fact(item)) is not None)
+            version = page.metadata.resource_version
+            if self._stop.is_set():
+                return ""
+        self._kept.replace(facts, seen or monotonic())
+        self._well()
+        return version
 
     def _watch(self, version: str, relist_at: float) -> str:
         """Follow the events after `version` until the watch ends; the version to go on from."""
@@ -122,7 +123,7 @@ class Feed(Generic[F]):
                 version = self._event(line) or version
                 events += 1
                 self._well()
-                if self._stop.is_set():
+                if self._stop.is_set() or self._kept.full:
                     return version
         if events or monotonic() - began > FIRST_PAUSE:
             self._pause = FIRST_PAUSE

@@ -21,6 +21,9 @@ F = TypeVar("F", bound=Fact)
 MOST = 200_000
 """Objects of one kind that are kept; further ones are counted as rejected (`too_many`)."""
 
+MOST_GONE = 20_000
+"""Objects that went away and are still to be committed, from which on nothing further is learned (`full`)."""
+
 
 class Kept(Generic[F]):
     """The objects that are there, and those that went away and have not been collected since.
@@ -77,6 +80,12 @@ class Kept(Generic[F]):
         """An object that is there no longer matters."""
         with self._lock:
             self._facts.pop(key, None)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits to be committed as may be held. What is held is not given up for what comes: whoever
+        watches stops until some of it is `told`, and goes on from there."""
+        return len(self._gone) >= MOST_GONE
 
     def view(self) -> tuple[Mapping[str, F], Mapping[str, tuple[F, float]]]:
         """The objects that are there, and those gone with the instant of it, by key."""

@@ -63,8 +63,9 @@ class KubernetesSettings:
     discover: Discover = field(default_factory=Discover)
 
     def __post_init__(self) -> None:
-        if self.timeout < 1 or self.relist < 1:
-            raise ValueError("timeout and relist must be positive")
+        for key, value in (("timeout", self.timeout), ("relist", self.relist)):
+            if value < 1:
+                raise ValueError(f"{key}: expected at least 1s, got {value.text!r}")
         if self.api_server is None:
             if self.ca_file is not None:
                 raise ValueError("ca_file: expected beside api_server only")
@@ -103,6 +104,7 @@ class Kubernetes:
         self._told: dict[str, int] = {}  # ends of allocations that are committed, of pods that are still listed
         self._vouched: tuple[int, float] | None = None  # `now` of the last word, and since when nothing was missed then
         self._has_gpus: bool | None = None
+        self._twin: str | None = None
 
     def collect(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
         """What changed since the positions. Nothing is said before nodes and pods have been listed once."""
@@ -180,6 +182,10 @@ class Kubernetes:
             if pod.url
         ]
         self._board.post(self._settings.name, sorted(targets, key=lambda target: target.name))
+        twin = self._board.twin(self._settings.name, sight.machines)
+        if twin is not None and twin != self._twin:
+            log.warning("%s: it watches the same cluster as %s; it counts once, keep one", self._settings.name, twin)
+        self._twin = twin
 
     def _news(self, sight: Sight, cursors: Mapping[str, str], now: int) -> Iterator[Batch | Failure]:
         told = self._told
@@ -237,4 +243,6 @@ def _summary(sight: Sight) -> str:
     if not sight.machines:
         return f"none of the cluster's {len(sight.bare)} nodes has GPUs"
     gpus = sum(one.node.gpus for one in sight.machines.values())
-    return f"{len(sight.machines)} nodes with {gpus} GPUs"
+    own = sum(pod.sidecar and bool(pod.requests) for pod in sight.pods.values())
+    told = f"; pods with GPUs and a sidecar that counts them: {own}, here they are no workload's" if own else ""
+    return f"{len(sight.machines)} nodes with {gpus} GPUs{told}"

@@ -1,19 +1,14 @@
 """The labels of namespaces that pods are given beside their own."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
-from collectors.cluster.objects import Page, WireObject
+from collectors.cluster.lists import Pages, pages
+from collectors.cluster.objects import WireObject
 from collectors.records import Labels
 
-_PAGE = msgspec.json.Decoder(Page)
 _OBJECT = msgspec.json.Decoder(WireObject)
-
-
-class Pages(Protocol):
-    def page(self, resource: str, after: str = "") -> bytes: ...
 
 
 class Namespaces:
@@ -33,12 +28,9 @@ class Namespaces:
         if not self._wanted or not (missing or due):
             return
         found: dict[str, Labels] = {}
-        after: str | None = ""
-        while after is not None:
-            page = _PAGE.decode(api.page("namespaces", after))
+        for page in pages(api, "namespaces"):
             for item in page.items or ():
                 metadata = _OBJECT.decode(item).metadata
                 own = metadata.labels or {}
                 found[metadata.name] = tuple((f"namespace_{name}", own[name]) for name in self._wanted if name in own)
-            after = page.metadata.continue_ or None
         self.labels, self._listed_at, self._unknown = found, stopwatch, names - found.keys()

@@ -8,7 +8,7 @@ from sys import intern
 
 import msgspec
 
-from collectors.cluster.discovery import Discover, page_url
+from collectors.cluster.discovery import Discover, has_sidecar, page_url
 from collectors.cluster.gpus import PREFIXES, is_gpu
 from collectors.cluster.objects import Container, PodStatus, WirePod, instant, quantities, version
 from collectors.cluster.owners import own_labels, owner
@@ -25,6 +25,7 @@ class Pod:
     `start` is when it was put on `node` (epoch seconds), `end` when it was over, `OPEN` while it is not. `stopped`:
     when the last container of a pod that is being deleted ended, else `OPEN`. `requests`: units of GPU resources it
     holds. `labels` are those of matching, namespace labels aside. `url`: its metrics page; "" if it is no engine.
+    `sidecar`: an exporter of its own reads its engine.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Pod:
     requests: tuple[tuple[str, Decimal], ...]
     labels: Labels
     url: str
+    sidecar: bool
 
 
 def parse(data: bytes | msgspec.Raw, discover: Discover) -> Pod | None:
@@ -67,6 +69,7 @@ def parse(data: bytes | msgspec.Raw, discover: Discover) -> Pod | None:
         requests=tuple(sorted(requests.items())),
         labels=tuple((key, intern(value)) for key, value in ours.items()) + own_labels(labels),
         url=url or "",
+        sidecar=has_sidecar(wire),
     )
 
 

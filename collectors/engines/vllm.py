@@ -81,10 +81,10 @@ class Vllm:
         self._targets = [Target.parse(text) for text in settings.targets]
         self._fetcher = self._connect(self._targets)
         self._discovered: Discovered | None = None
+        context.board.join(settings.name, [target.url for target in self._targets], settings.discover)
         if settings.discover is not None:
-            taken = [target.url for target in self._targets]
             self._discovered = Discovered(
-                settings.discover, context.board, settings.labels, settings.phase, taken, self._connect
+                settings.discover, settings.name, context.board, settings.labels, settings.phase, self._connect
             )
         # One target, as in a sidecar, needs no further thread.
         alone = len(self._targets) == 1 and self._discovered is None
@@ -100,8 +100,9 @@ class Vllm:
         """Scrape every target. A refused connection is both an observed zero and a failure."""
         pages = [Page(target, self._fetcher, self._labels, self._settings.phase) for target in self._targets]
         if self._discovered is not None:
-            if not self._discovered.look():
-                yield Failure("discovery", f"collector {self._settings.discover!r} has not found out yet what there is")
+            unknown = self._discovered.look(now)
+            if unknown:
+                yield Failure("discovery", unknown)
             pages += self._discovered.pages or ()
             yield from self._discovered.forget(cursors, now)
         yield from self._read(pages, now, cursors)

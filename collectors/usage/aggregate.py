@@ -1,4 +1,4 @@
-"""Records -> Usage per slot, series and band, and the reader that turns blocks of lines into it. No I/O.
+"""Records -> sums per slot, series and band, and the reader that turns blocks of lines into it. No I/O.
 
 The same code reads a tail inside the exporter and a backlog inside child processes (`collectors.usage.cold`), so both
 give the same result by construction.
@@ -6,65 +6,28 @@ give the same result by construction.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from collectors.records import CORE_TOKEN_TYPES, SLOT, Labels, Path, Usage
-from collectors.slots import slot_of
-from collectors.usage.detect import Format
-from collectors.usage.duplicates import Met, Seen, keys_of
+from collectors.terms import CORE_TOKEN_TYPES, SLOT, Labels
+from collectors.usage.duplicates import Seen
+from collectors.usage.jobs import MAX_PROBLEMS, Job, Key, Result
 from collectors.usage.records import COUNT_LIMIT, LATEST, Record, Reject, labels_of
 from collectors.usage.vocabulary import KnownLabels, Vocabulary
 
 MAX_LABEL_SETS = 2000  # in one commit; records of further sets are counted without labels
-MAX_PROBLEMS = 5
+MAX_GROUPS = 32_768  # label sets and models as they were written, in memory before they are brought together
 AHEAD = 3600  # seconds a record's clock may be ahead of this one; beyond, no window would ever show it
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _SLOT = timedelta(seconds=SLOT)
 
 
-class Job(Struct, frozen=True):
-    """How to read one file. `fallback_at` is the time of lines without one (None: they are rejected).
-
-    `horizon` is that of request ids in seconds, None where ids are not compared.
-    """
-
-    declared: Format
-    detected: Format
-    now: int
-    fallback_at: int | None = None
-    path: Path = "api"
-    provider: str = ""
-    labels: dict[str, str] = {}
-    band_edges: tuple[int, ...] = ()
-    horizon: int | None = None
-
-
-class Result(Struct):
-    """What the lines since the last result gave. `problems` are (line number, reason) of the first rejected lines.
-
-    `met` are the request ids added, one piece for each process that read, in order.
-
-    Of a stretch that a child process read itself: `lines` is how many there were, from which the problems are numbered;
-    `moved`: the file was not the expected one, or shorter."""
-
-    usage: list[Usage]
-    rejected: dict[str, int]
-    problems: list[tuple[int, str]]
-    met: list[Met] = []
-    lines: int = 0
-    moved: bool = False
-
-
 FastKey = tuple[str | None, str, str | None, str | None, KnownLabels | bytes | None, int, int]
-Series = tuple[str, str, str, int, bool, Labels]
-"""Model, service tier, region, band, whether the band is known, labels."""
 
 
 class LineReader:
@@ -77,13 +40,17 @@ class LineReader:
         self._clear()
 
     def _clear(self) -> None:
+        self._slot = -1
+        self._start = self._end = _NEVER  # of this slot, as times of records; it was found to be acceptable
         self._slots: dict[int, dict[FastKey, list[int]]] = {}
-        self._series: dict[tuple[int, str, Series], list[Any]] = {}  # requests, tokens by type
+        self._groups = 0  # in all slots
+        self._series: dict[Key, list[Any]] = {}  # requests, tokens by type
+        self._kept: set[Labels] = set()
         self._read_labels: dict[KnownLabels, Labels] = {}
         self._rejected: Counter[str] = Counter()
         self._problems: list[tuple[int, str]] = []
 
-    def read(self, block: bytes, first_line: int, newlines: int) -> None:
+    def read(self, block: bytes | memoryview, first_line: int, newlines: int) -> None:
         """Count the lines of `block`; `first_line` is the number of its first one."""
         if "llmcost" in (self._job.declared, self._job.detected):
             try:
@@ -94,7 +61,7 @@ class LineReader:
             if rows is not None and len(rows) >= newlines:
                 self._add_fast(rows, first_line)
                 return
-        for number, line in enumerate(block.split(b"\n"), first_line):
+        for number, line in enumerate(bytes(block).split(b"\n"), first_line):
             if line and not line.isspace():
                 self._read_line(line, number)
 
@@ -119,29 +86,56 @@ class LineReader:
             self._problems.append((number, reason))
 
     def _add_fast(self, rows: list[Any], first_line: int) -> None:
-        """The hot loop: as few operations per row as possible. Rows are mostly in time order, so the slot of the row
-        before is tried first; labels are told apart, not read, until the commit; a token type that no row names stays
-        `False`."""
+        seen = self._seen
+        for slot, run in self._runs(rows, first_line):
+            if seen is not None:
+                seen.advance(slot, self._job.now)
+                run = seen.unmet(run, slot)
+            self._sum_rows(slot, run)
+        if self._groups > MAX_GROUPS:
+            self._bring_together()
+
+    def _runs(self, rows: list[Any], first_line: int) -> Iterator[tuple[int, Sequence[Any]]]:
+        """The acceptable rows, cut where the slot changes. Mostly a block is all of the slot of the one before."""
+        times = [row.ts for row in rows]
+        try:
+            if self._start <= min(times) and max(times) < self._end:
+                yield self._slot, rows
+                return
+        except (TypeError, ValueError):
+            pass  # times of several kinds, or no row at all
+        run: list[Any] = []
+        for number, (at, row) in enumerate(zip(times, rows, strict=True), first_line):
+            if type(at) is not datetime or not self._start <= at < self._end:
+                try:
+                    slot = self._slot_of(at)
+                except Reject as error:
+                    self._reject(error.reason, number)
+                    continue
+                if slot != self._slot:
+                    if run:
+                        yield self._slot, run
+                        run = []
+                    self._move_to(slot)
+            run.append(row)
+        if run:
+            yield self._slot, run
+
+    def _move_to(self, slot: int) -> None:
+        self._slot = slot
+        self._start = datetime.fromtimestamp(slot, UTC)
+        self._end = self._start + _SLOT
+
+    def _sum_rows(self, slot: int, rows: Sequence[Any]) -> None:
+        """The hot loop: as few operations per row as possible. Labels are told apart, not read, until the commit; a
+        token type that no row names stays `False`."""
         edges = self._job.band_edges
         lowest = edges[0] if edges else COUNT_LIMIT * len(CORE_TOKEN_TYPES)
-        start = end = _NEVER
-        slot = 0
-        groups: dict[FastKey, list[int]] = {}
-        seen = self._seen
-        keys = iter(() if seen is None else keys_of([row.id for row in rows]))  # one is taken for each row
+        groups = self._slots.get(slot)
+        if groups is None:
+            groups = self._slots[slot] = {}
+        before = len(groups)
         for row in rows:
-            at = row.ts
-            if type(at) is not datetime or not start <= at < end:
-                found = self._slot(at, first_line, rows, row)
-                if found is None:
-                    next(keys, None)
-                    continue
-                slot = found
-                start = datetime.fromtimestamp(slot, UTC)
-                end = start + _SLOT
-                groups = self._slots.setdefault(slot, {})
-            if seen is not None and seen.repeats_key(next(keys), slot):
-                continue
             tokens = row.tokens
             requests = row.requests
             prompt = uncached = tokens.input
@@ -166,16 +160,7 @@ class LineReader:
             if written_1h is not False:
                 sums[4] += written_1h
             sums[5] += 1
-
-    def _slot(self, at: datetime | float | None, first_line: int, rows: list[Any], row: Any) -> int | None:
-        """The slot of a row, which ids are compared from then on; None if the row is rejected."""
-        try:
-            slot = self._slot_of(at)
-        except Reject as error:
-            index = next(index for index, other in enumerate(rows) if other is row)
-            self._reject(error.reason, first_line + index)
-            return None
-        return slot
+        self._groups += len(groups) - before
 
     def _slot_of(self, at: datetime | float | None) -> int:
         """The slot of a record's time, or of the read if the record has none and may get it. Rejects others."""
@@ -188,16 +173,15 @@ class LineReader:
             raise Reject("bad_timestamp")
         if value > self._job.now + AHEAD:
             raise Reject("future_timestamp")
-        slot = slot_of(int(value))
-        if self._seen is not None:
-            self._seen.advance(slot, self._job.now)
-        return slot
+        return int(value) // SLOT * SLOT
 
     def _add(self, records: list[Record]) -> None:
         first = records[0]
         slot = self._slot_of(first.at)
-        if self._seen is not None and self._seen.repeats(first.id, slot):
-            return
+        if self._seen is not None:
+            self._seen.advance(slot, self._job.now)
+            if self._seen.repeats(first.id, slot):
+                return
         for record in records:
             self._add_record(record, slot)
 
@@ -207,12 +191,19 @@ class LineReader:
         index = bisect_left(edges, record.prompt) if known else 0
         band = edges[index - 1] if index else 0
         provider = record.provider or self._job.provider or (record.family if self._job.path == "api" else "")
-        series = (record.model, record.service_tier, record.region, band, known, record.labels)
-        self._sum(slot, provider, series, record.requests, record.tokens)
+        labels = self._kept_labels(record.labels)
+        key = (slot, provider, record.model, record.service_tier, record.region, band, known, labels)
+        self._sum(key, record.requests, record.tokens)
 
-    def _sum(self, slot: int, provider: str, series: Series, requests: int, tokens: Mapping[str, int]) -> None:
+    def _kept_labels(self, labels: Labels) -> Labels:
+        """`labels`, or none if there are too many different ones already."""
+        if len(self._kept) < MAX_LABEL_SETS:
+            self._kept.add(labels)
+        return labels if labels in self._kept else ()
+
+    def _sum(self, key: Key, requests: int, tokens: Mapping[str, int]) -> None:
         fresh = [requests, dict(tokens)]
-        total = self._series.setdefault((slot, provider, series), fresh)
+        total = self._series.setdefault(key, fresh)
         if total is fresh:
             return
         total[0] += requests
@@ -222,17 +213,21 @@ class LineReader:
 
     def result(self) -> Result:
         """What was read since the last result."""
+        self._bring_together()
+        met = None
+        if self._seen is not None:
+            met, counted = self._seen.take()
+            self._rejected.update(counted)
+        result = Result(list(self._all_sums()), dict(self._rejected), self._problems, met)
+        self._clear()
+        return result
+
+    def _bring_together(self) -> None:
         for slot, groups in self._slots.items():
             for key, sums in groups.items():
                 self._canonical(slot, key, sums)
-        met = []
-        if self._seen is not None:
-            fresh, counted = self._seen.take()
-            met.append(fresh)
-            self._rejected.update(counted)
-        result = Result(list(self._usage()), dict(self._rejected), self._problems, met)
-        self._clear()
-        return result
+        self._slots.clear()
+        self._groups = 0
 
     def _canonical(self, slot: int, key: FastKey, sums: list[int]) -> None:
         provider, model, tier, region, labels, band, requests = key
@@ -244,8 +239,10 @@ class LineReader:
             tokens["cache_write"] = written
         if written_1h is not False:
             tokens["cache_write_1h"] = written_1h
-        series = (model, tier or "default", region or "", band, requests <= 1, self._own_labels(labels))
-        self._sum(slot, provider or self._job.provider, series, requests * lines, tokens)
+        source = provider or self._job.provider
+        own = self._kept_labels(self._own_labels(labels))
+        full = slot, source, model, tier or "default", region or "", band, requests <= 1, own
+        self._sum(full, requests * lines, tokens)
 
     def _own_labels(self, labels: KnownLabels | bytes | None) -> Labels:
         if labels is None:
@@ -257,16 +254,11 @@ class LineReader:
             own = self._read_labels[labels] = labels.labels()
         return own
 
-    def _usage(self) -> Iterator[Usage]:
+    def _all_sums(self) -> Iterator[tuple[Key, int, dict[str, int]]]:
         common = self._job.labels
-        kept: set[Labels] = set()
-        for (slot, provider, series), (requests, tokens) in self._series.items():
-            model, tier, region, band, known, labels = series
-            if len(kept) < MAX_LABEL_SETS:
-                kept.add(labels)
-            own = labels if labels in kept else ()
-            merged = tuple(sorted((common | dict(own)).items())) if common else own
-            yield Usage(slot, self._job.path, provider, model, tokens, requests, tier, region, band, known, merged)
+        merged = {own: tuple(sorted((common | dict(own)).items())) for own in self._kept | {()}} if common else {}
+        for key, (requests, tokens) in self._series.items():
+            yield ((*key[:-1], merged[key[-1]]) if common else key), requests, tokens
 
 
 @lru_cache(4096)

@@ -28,9 +28,9 @@ from collectors.usage.provider_collect import (
     is_money,
     labels_of,
 )
-from collectors.usage.provider_days import Span
+from collectors.usage.provider_days import Span, day_start
 from collectors.usage.provider_http import AdminApi
-from collectors.usage.provider_pages import BucketPage, named, pages, within
+from collectors.usage.provider_pages import BucketPage, decoded, named, pages, within
 from collectors.usage.records import Reject, count
 from collectors.usage.responses import tier_name
 
@@ -140,6 +140,10 @@ class AnthropicSource:
     def __init__(self, api: AdminApi) -> None:
         self._api = api
         self._told: set[str] = set()
+
+    def probe(self, now: int) -> None:
+        asked = [("starting_at", rfc3339(day_start(now - DAY))), ("bucket_width", "1d"), ("limit", "1")]
+        decoded(_usage_page, self._api.get(USAGE_PATH, asked), USAGE_PATH)
 
     def names(self) -> dict[str, str]:
         found: dict[str, str] = {}

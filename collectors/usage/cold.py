@@ -5,24 +5,21 @@ its own memory limit. They run the same reader as a tail does. Positions stay wi
 parent, so a child that dies loses nothing.
 
 A frame is its kind, two numbers and a length (`FRAME`), then that many bytes: `M` memory limit (bytes), `J` job (JSON),
-`I` request ids to know and to go on from (msgpack; without it those of each result are forgotten after it), `B` block
-of lines (number of its first line, of newlines), `R` stretch of a plain file (msgpack: path, device and inode, start,
-end), `F` flush: answer with the result so far, as a length (`LENGTH`) and msgpack.
+`I` request ids to know and to go on from (msgpack), `A` from here on judge ids apart: forget those of each result after
+it, as after `J`; `B` block of lines (number of its first one, of newlines), `R` stretch of a plain file (msgpack: path,
+device and inode, start, end), `F` flush: answer with the result so far, as a length (`LENGTH`) and msgpack.
 """
 
-import struct
 import sys
 from typing import BinaryIO
 
 import msgspec
 
-from collectors.usage.aggregate import Job, LineReader, Result
-from collectors.usage.duplicates import Ids, Seen
+from collectors.usage.aggregate import LineReader
+from collectors.usage.duplicates import Met, Seen
 from collectors.usage.files import LogFile
+from collectors.usage.jobs import FRAME, LENGTH, Job, Result
 from collectors.usage.positions import Position
-
-FRAME = struct.Struct("<cQQQ")
-LENGTH = struct.Struct("<Q")
 
 
 def main() -> None:
@@ -55,9 +52,12 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             reader = LineReader(job, seen)
             goes_on = False
         elif kind == b"I" and job is not None and seen is not None:
-            keys, times = msgspec.msgpack.decode(payload, type=tuple[bytes, bytes])
-            seen.learn(Ids.of(keys, times), job.now)
+            seen.clear()
+            seen.learn(msgspec.msgpack.decode(payload, type=Met), job.now)
             goes_on = True
+        elif kind == b"A" and seen is not None:
+            seen.clear()
+            goes_on = False
         elif kind == b"M":
             limit_memory(number)
 
@@ -72,18 +72,26 @@ class Stretch:
 
     def read(self, reader: LineReader, path: str, inode: tuple[int, int], start: int, end: int) -> None:
         """Read the whole lines in `[start, end)`, if `path` is still the file with this device and inode."""
-        reached, lines = start, 0
         try:
             with LogFile(path) as file:
                 if file.stat[:2] == inode:
-                    for block in file.blocks(Position(start), end):
-                        reader.read(block.data, self._lines + block.first_line, block.newlines)
-                        reached, lines = block.end.offset, block.end.lines
-                        self._too_long += block.too_long
-                    self._lines += lines
+                    start = self._read(reader, file, start, end)
         except OSError:
             pass  # reported by what was not reached
-        self._moved |= reached != end
+        self._moved |= start != end
+
+    def _read(self, reader: LineReader, file: LogFile, start: int, end: int) -> int:
+        for reached, text, newlines in file.stretch(start, end):
+            reader.read(text, self._lines + 1, newlines)
+            self._lines += newlines
+            start = reached
+        if start < end:  # a long line, which has to be put together
+            before = self._lines
+            for block in file.blocks(Position(start), end):
+                reader.read(block.data, before + block.first_line, block.newlines)
+                start, self._lines = block.end.offset, before + block.end.lines
+                self._too_long += block.too_long
+        return start
 
     def add_to(self, result: Result) -> Result:
         """`result` with the counts since the last one."""

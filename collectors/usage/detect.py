@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-Format = Literal["auto", "llmcost", "openai", "anthropic", "litellm"]
+from collectors.usage.records import Format
 
 
 class Shape(Struct, gc=False):

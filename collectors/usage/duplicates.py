@@ -1,24 +1,26 @@
-"""Request ids seen within a bounded horizon of record time, so that a request logged twice is counted once."""
+"""Request ids seen within a bounded horizon of record time, so that a request logged twice is counted once.
 
-import binascii
+Bounded in number too, so in memory: of more than `MAX_IDS` ids the oldest are forgotten, inside a slot too. A record
+that might be among those forgotten is still compared with what is known, and counted as `beyond_duplicate_horizon`.
+"""
+
 from array import array
 from binascii import crc32
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
-MAX_IDS = 262_144  # in memory, measured: 22 MB
-MAX_SAVED = 32_768  # in one file's cursor: 0.7 MB of text
+MAX_IDS = 262_144  # in the memory of a process, measured: up to 40 MB
+MAX_SAVED = 32_768  # in one file's cursor: 0.35 MB of text
 _NEVER = 2**62
 _reversed = itemgetter(slice(None, None, -1))
-
 
 RequestId = str | int | None
 
 
-def keys_of(ids: Sequence[RequestId]) -> Sequence[int | None]:
+def keys_of(ids: Sequence[RequestId]) -> "array[int] | list[int | None]":
     """The keys of request ids; None for what is not an id (None, or empty).
 
     The key of an id is the CRC-32 of its text and that of its reverse, 64 bits. If both are as good as random, two
@@ -27,178 +29,220 @@ def keys_of(ids: Sequence[RequestId]) -> Sequence[int | None]:
     try:
         texts = list(map(str.encode, ids))  # type: ignore[arg-type]  # what is no text raises
     except TypeError:
-        texts = []
-    if not all(texts) or not texts:
-        return [None if one is None or one == "" else keys_of([str(one)])[0] for one in ids]
-    backwards = map(crc32, map(_reversed, texts))
-    return [forwards | high << 32 for forwards, high in zip(map(crc32, texts), backwards, strict=True)]
+        texts = [b"" if one is None else str(one).encode() for one in ids]
+    halves = array("I", bytes(8 * len(texts)))
+    halves[0::2] = array("I", map(crc32, texts))
+    halves[1::2] = array("I", map(crc32, map(_reversed, texts)))
+    keys = array("Q", halves.tobytes())
+    return keys if all(texts) else [key if text else None for key, text in zip(keys, texts, strict=True)]
 
 
-class Ids(NamedTuple):
-    """Keys of request ids, and the record time of each."""
+class Met(Struct, frozen=True, omit_defaults=True):
+    """Ids by the slot of their records (8-byte keys, in the order of reading), and the span of slots of all lines read,
+    with an id or without; `newest` is at most the time of the read. `lost` is the newest slot that lacks ids."""
 
-    keys: "array[int]"
-    times: "array[int]"
-
-    def joined(self, other: "Ids") -> "Ids":
-        return Ids(self.keys + other.keys, self.times + other.times)
-
-    @classmethod
-    def of(cls, keys: bytes = b"", times: bytes = b"") -> "Ids":
-        return cls(array("Q", keys), array("q", times))
+    keys: dict[int, bytes] = {}
+    newest: int = 0
+    lost: int = 0
+    oldest: int = _NEVER
 
 
-class Met(Struct):
-    """Ids that were added in a stretch of lines (`keys`, `times` as in `Ids`), and the span of slots of all its lines;
-    `newest` is at most the time of the read."""
+class Ids:
+    """Keys by slot. `lost` is the newest slot of which some were dropped for their number (0: none were)."""
 
-    keys: bytes
-    times: bytes
-    oldest: int
-    newest: int
+    def __init__(self) -> None:
+        self.slots: dict[int, array[int]] = {}
+        self.size = 0
+        self.lost = 0
 
-    @property
-    def ids(self) -> Ids:
-        return Ids.of(self.keys, self.times)
+    def add(self, slot: int, keys: Iterable[int]) -> None:
+        kept = self.slots.get(slot)
+        if kept is None:
+            kept = self.slots[slot] = array("Q")
+        before = len(kept)
+        kept.extend(keys)
+        self.size += len(kept) - before
+
+    def before(self, floor: int) -> "list[array[int]]":
+        """Drop and return what is older than `floor`."""
+        return [self._drop(slot, _NEVER) for slot in [slot for slot in self.slots if slot < floor]]
+
+    def beyond(self, limit: int) -> "list[array[int]]":
+        """If there are more than `limit`, drop and return the oldest, a few more than need be: it is done rarely."""
+        dropped = []
+        excess = self.size - limit + limit // 16 if self.size > limit else 0
+        while excess > 0:
+            self.lost = max(self.lost, oldest := min(self.slots))
+            dropped.append(self._drop(oldest, excess))
+            excess -= len(dropped[-1])
+        return dropped
+
+    def _drop(self, slot: int, count: int) -> "array[int]":
+        keys = self.slots[slot]
+        dropped = keys[:count]
+        if len(dropped) == len(keys):
+            del self.slots[slot]
+        else:
+            del keys[:count]
+        self.size -= len(dropped)
+        return dropped
+
+    def packed(self) -> dict[int, bytes]:
+        return {slot: keys.tobytes() for slot, keys in self.slots.items()}
 
 
 class Seen:
-    """`repeats` tells whether an id was seen before. Times are slots. The horizon ends `horizon` seconds before the
-    newest slot; what is older cannot be compared: it counts as new, and as `beyond_duplicate_horizon`."""
+    """Tells whether an id was seen before. Times are slots. The horizon ends `horizon` seconds before the newest slot;
+    what is older is not compared: it counts as new, and as `beyond_duplicate_horizon`. So does a record of a slot up to
+    `lost` that is not found."""
 
-    def __init__(self, horizon: int) -> None:
+    def __init__(self, horizon: int, limit: int = MAX_IDS) -> None:
         self.horizon = horizon
+        self._limit = limit
         self.clear()
 
     def clear(self) -> None:
         """Forget all."""
         self.newest = 0
         self.floor = 0
+        self._ids = Ids()
+        self._known: set[int] = set()  # what is in `_ids`
+        self._clear_counts()
+
+    def _clear_counts(self) -> None:
+        self._fresh = Ids()
         self._oldest = _NEVER
-        self._at: dict[int, int] = {}
-        self._before = 0  # how many were known at the last `take`
-        self._again = 0
         self._repeated = 0
         self._beyond = 0
 
+    def __len__(self) -> int:
+        return self._ids.size
+
+    @property
+    def lost(self) -> int:
+        """The newest slot of which some ids are not known any more; 0: none."""
+        return self._ids.lost
+
     def advance(self, slot: int, now: int) -> None:
         """The records that follow are of `slot`. A time after `now` does not move the horizon further than `now`."""
-        newest = min(slot, now)
         self._oldest = min(self._oldest, slot)
+        self._move(min(slot, now))
+
+    def _move(self, newest: int) -> None:
         if newest > self.newest:
             self.newest = newest
             self.floor = max(self.floor, newest - self.horizon)
+            self._forget(self._ids.before(self.floor))
+
+    def _forget(self, dropped: "list[array[int]]") -> None:
+        for keys in dropped:
+            self._known.difference_update(keys)
 
     def repeats(self, request_id: RequestId, slot: int) -> bool:
         """Whether a record was seen before. One without an id never was."""
-        return self.repeats_key(keys_of([request_id])[0], slot)
-
-    def repeats_key(self, key: int | None, slot: int) -> bool:
-        """`repeats` with the key of the id."""
+        key = keys_of([request_id])[0]
         if key is None:
             return False
         if slot < self.floor:
             self._beyond += 1
-            return False
-        known = self._at
-        size = len(known)
-        before = known.setdefault(key, slot)
-        if len(known) == size:
-            if before >= self.floor:
-                self._repeated += 1
-                return True
-            del known[key]  # so that it is among the last ones again
-            known[key] = slot
-            self._again += 1
+        elif key in self._known:
+            self._repeated += 1
+            return True
+        else:
+            self._add(slot, [key], [key])
         return False
+
+    def unmet(self, rows: Sequence[Any], slot: int) -> Sequence[Any]:
+        """`rows` of one slot without those whose `id` was seen before, as `repeats` tells, but without work per row."""
+        keys = keys_of([row.id for row in rows])
+        if slot < self.floor or not isinstance(keys, array):
+            return [row for row in rows if not self.repeats(row.id, slot)]
+        count = len(keys)
+        first = dict(zip(reversed(keys), range(count - 1, -1, -1), strict=True))
+        if not self._known.isdisjoint(first):
+            for key in self._known.intersection(first):
+                del first[key]
+        if len(first) < count:
+            self._repeated += count - len(first)
+            rows = [rows[index] for index in first.values()]
+            keys = array("Q", reversed(first))
+        self._add(slot, keys, first)
+        return rows
+
+    def _add(self, slot: int, keys: "array[int] | list[int]", fresh: "Iterable[int]") -> None:
+        if slot <= self._ids.lost:
+            self._beyond += len(keys)
+        self._known.update(fresh)
+        self._ids.add(slot, keys)
+        self._fresh.add(slot, keys)
+        self._trim()
+
+    def _trim(self) -> None:
+        if self._ids.size > self._limit:
+            self._forget(self._ids.beyond(self._limit))
+            self._fresh.beyond(self._limit)
 
     def take(self) -> tuple[Met, dict[str, int]]:
         """The ids added since the last call, and what was counted."""
         counts = {"duplicate": self._repeated, "beyond_duplicate_horizon": self._beyond}
-        keys, times = self.ids(len(self._at) - self._before + self._again)
-        fresh = Met(keys.tobytes(), times.tobytes(), self._oldest, self.newest)
-        self._again = self._repeated = self._beyond = 0
-        self._oldest = _NEVER
-        self._trim()
-        self._before = len(self._at)
+        fresh = Met(self._fresh.packed(), self.newest, self._fresh.lost, self._oldest)
+        self._clear_counts()
         return fresh, {reason: n for reason, n in counts.items() if n}
 
-    def knows(self, keys: Iterable[int]) -> bool:
-        """Whether any of `keys` was seen, within the horizon or before."""
-        return bool(self._at) and not self._at.keys().isdisjoint(keys)
+    def met(self) -> Met:
+        """All that is known, to go on from elsewhere."""
+        return Met(self._ids.packed(), self.newest, self.lost)
 
-    def learn(self, ids: Ids, now: int) -> None:
+    def learn(self, met: Met, now: int) -> None:
         """Take over ids that were seen elsewhere: in another process, or before a restart."""
-        self.advance(max(ids.times, default=0), now)
-        added = len(self._at) - self._before
-        self._at.update(zip(*ids, strict=True))
+        self._move(min(met.newest, now))  # first: an id may be known from behind the horizon and from within it
+        for slot, packed in met.keys.items():
+            if slot >= self.floor:
+                keys = array("Q", packed)
+                self._known.update(keys)
+                self._ids.add(slot, keys)
+        self._ids.lost = max(self.lost, met.lost)
         self._trim()
-        self._before = len(self._at) - added
 
-    def ids(self, last: int | None = None) -> Ids:
-        """All that are known, or the `last` ones (one that was met again beyond the horizon counts twice)."""
-        start = 0 if last is None else max(0, len(self._at) - last)
-        return Ids(array("Q", list(self._at)[start:]), array("q", list(self._at.values())[start:]))
-
-    def _trim(self) -> None:
-        """Forget what is older than the horizon; with too many ids left the horizon shrinks to the newest half."""
-        if len(self._at) <= MAX_IDS:
-            return
-        self._forget()
-        if len(self._at) > MAX_IDS:
-            self.floor = sorted(self._at.values())[-MAX_IDS // 2]
-            self._forget()
-
-    def _forget(self) -> None:
-        self._at = {key: at for key, at in self._at.items() if at >= self.floor}
-
-
-class Apart:
-    """Stretches of lines whose ids were each judged without knowing anything before them, by several processes."""
-
-    def __init__(self, seen: Seen) -> None:
-        self._seen = seen
-        self._accepted: list[tuple[set[int], Met]] = []
-
-    def accept(self, pieces: Iterable[Met], now: int) -> bool:
-        """Whether `pieces`, the next lines in order, were judged as they would have been in order: no id met before,
-        and no line behind the horizon that the lines before it set. They are known from then on; if not, none is."""
-        floor = self._seen.floor
-        found: list[tuple[set[int], Met]] = []
-        for piece in pieces:
-            keys = set(piece.ids.keys)
-            before = (*self._accepted, *found)
-            if piece.oldest < floor or self._seen.knows(keys) or not all(keys.isdisjoint(known) for known, _ in before):
-                return False
-            found.append((keys, piece))
-            floor = max(floor, piece.newest - self._seen.horizon)
-        for _, piece in found:
-            self._seen.advance(piece.newest, now)
-        self._accepted = [kept for kept in (*self._accepted, *found) if kept[1].newest >= floor]
-        return True
-
-    def settle(self, now: int) -> None:
-        """Let `Seen` know the ids of all that was accepted."""
-        for _, piece in self._accepted:
-            self._seen.learn(piece.ids, now)
-        self._accepted.clear()
+    def accept(self, met: Met, now: int) -> int | None:
+        """Take over the ids of the next lines, which were judged without knowing what was before them, if they would
+        have been judged the same knowing it: no id met before, no line behind the horizon. None, and nothing is taken
+        over, if not; else how many of them may be among those that are lost."""
+        if met.oldest < self.floor:
+            return None
+        pieces = {slot: array("Q", packed) for slot, packed in met.keys.items()}
+        expected = len(self._known) + sum(map(len, pieces.values()))
+        self._known.update(*pieces.values())
+        if len(self._known) != expected:
+            self._known = set().union(*self._ids.slots.values())
+            return None
+        for slot, keys in pieces.items():
+            self._ids.add(slot, keys)
+        self._ids.lost = max(self.lost, met.lost)
+        lost = sum(len(keys) for slot, keys in pieces.items() if slot <= self.lost)
+        self._move(min(met.newest, now))
+        self._trim()
+        return lost
 
 
-def newest(ids: Ids, floor: int, limit: int) -> Ids:
-    """The last read ids, at most `limit`, without those at the start that are older than `floor`."""
-    times = ids.times
-    start = max(0, len(times) - limit)
-    while start < len(times) and times[start] < floor:
-        start += 1
-    return Ids(ids.keys[start:], times[start:])
+class Saved:
+    """The newest ids of one file, at most `MAX_SAVED`, for its cursor."""
 
+    def __init__(self, met: Met | None) -> None:
+        self._ids = Ids()
+        self._newest = 0
+        if met is not None:
+            self.add(met, 0)
 
-def save(ids: Ids) -> str:
-    """Ids as text for a cursor: base64 of 8-byte keys, then of 8-byte times."""
-    return binascii.b2a_base64(ids.keys.tobytes() + ids.times.tobytes(), newline=False).decode()
+    def add(self, met: Met, floor: int) -> None:
+        """Add ids; those older than `floor` are left out."""
+        for slot, packed in met.keys.items():
+            self._ids.add(slot, array("Q", packed))
+        self._ids.lost = max(self._ids.lost, met.lost)
+        self._newest = max(self._newest, met.newest)
+        self._ids.before(floor)
+        self._ids.beyond(MAX_SAVED)
 
-
-def restore(text: str) -> Ids:
-    """The ids of a cursor."""
-    data = binascii.a2b_base64(text)
-    return Ids.of(data[: len(data) // 2], data[len(data) // 2 :])
+    def met(self) -> Met | None:
+        """None if nothing was ever read."""
+        return Met(self._ids.packed(), self._newest, self._ids.lost) if self._newest else None

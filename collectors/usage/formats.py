@@ -3,8 +3,8 @@
 import msgspec
 
 from collectors.usage import litellm, llmcost, responses
-from collectors.usage.detect import Format, format_of
-from collectors.usage.records import Record, Reject
+from collectors.usage.detect import format_of
+from collectors.usage.records import Format, Record, Reject
 
 
 def read(line: bytes, declared: Format) -> list[Record]:

@@ -21,10 +21,10 @@ import msgspec
 from collectors import Context
 from collectors.records import Batch, Failure, Observed, Window
 from collectors.settings import STRICT, Duration
-from collectors.usage.aggregate import MAX_PROBLEMS
-from collectors.usage.detect import Format
-from collectors.usage.duplicates import Seen, restore
+from collectors.usage.duplicates import Seen
+from collectors.usage.jobs import MAX_PROBLEMS
 from collectors.usage.positions import Cursor, parse
+from collectors.usage.records import Format
 from collectors.usage.sweep import Sweep
 
 COLLECTOR_PART = ""
@@ -117,7 +117,8 @@ class UsageLog:
             return self._seen
         seen = Seen(int(self._settings.duplicate_horizon))
         for cursor in cursors.values():
-            seen.learn(restore(cursor.ids), now)
+            if cursor.met is not None:
+                seen.learn(cursor.met, now)
         return seen
 
     def _report(self, path: str, part: str, problems: list[tuple[int, str]]) -> None:

@@ -19,9 +19,9 @@ from collectors import Context
 from collectors.records import DAY, HOUR, Charge, Labels, Window
 from collectors.usage import provider_lines
 from collectors.usage.provider_collect import ProviderCollector, ProviderSettings, Reading, Series, is_money, labels_of
-from collectors.usage.provider_days import Span
+from collectors.usage.provider_days import Span, day_start
 from collectors.usage.provider_http import AdminApi
-from collectors.usage.provider_pages import BucketPage, named, pages, within
+from collectors.usage.provider_pages import BucketPage, decoded, named, pages, within
 from collectors.usage.records import Reject, count
 from collectors.usage.responses import tier_name
 
@@ -119,6 +119,11 @@ class OpenAISource:
         self._api = api
         self._banded = banded
         self._unknown: set[str] = set()
+
+    def probe(self, now: int) -> None:
+        path = f"{USAGE_PATH}completions"
+        asked = [("start_time", str(day_start(now - DAY))), ("bucket_width", "1d"), ("limit", "1")]
+        decoded(_usage_page, self._api.get(path, asked), path)
 
     def names(self) -> dict[str, str]:
         return named(self._api.get, PROJECTS_PATH, [("limit", "100"), ("include_archived", "true")], key="after")

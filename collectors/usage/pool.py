@@ -13,18 +13,29 @@ from typing import IO, Protocol
 
 import msgspec
 
-from collectors.records import Usage
-from collectors.usage.aggregate import MAX_PROBLEMS, Job, LineReader, Result
-from collectors.usage.cold import FRAME, LENGTH
-from collectors.usage.duplicates import Ids, Seen
+from collectors.usage.duplicates import Met, Seen
 from collectors.usage.files import LogFile
+from collectors.usage.jobs import FRAME, LENGTH, MAX_PROBLEMS, Job, Key, Result
 
 MAX_CHILDREN = 4
+AHEAD = 2  # stretches that a child is given at a time
 MIN_CHILD_MEMORY = 64 * 1024 * 1024
 _PIPE_SIZE = 1024 * 1024
-_ROOT = str(Path(__file__).parents[2])
-# Garbage collection would only slow the imports down. Not `-m`: it costs an import more.
-_START = "import gc; gc.disable(); from collectors.usage.cold import main; gc.freeze(); gc.enable(); main()"
+_ROOT = str(Path(__file__).parents[1])  # the package `collectors`
+# What a child does not need costs a third of its start: garbage collection during the imports, the `site` module (the
+# path comes from here), all record types (with the package's `__init__`), and what msgspec would import if it is there.
+_START = """
+import gc, sys, types
+gc.disable()
+root, *sys.path = sys.argv[1:]
+sys.modules["typing_extensions"] = None
+sys.modules["collectors"] = package = types.ModuleType("collectors")
+package.__path__ = [root]
+from collectors.usage.cold import main
+gc.freeze()
+gc.enable()
+main()
+"""
 
 
 class ChildDied(OSError):
@@ -46,6 +57,8 @@ class InProcess:
     """Reads in this process. `seen` is changed as ids are met."""
 
     def __init__(self, job: Job, seen: Seen | None) -> None:
+        from collectors.usage.aggregate import LineReader  # not before there is a line to read here
+
         self._reader = LineReader(job, seen)
         self._results: deque[Result] = deque()
 
@@ -64,70 +77,102 @@ class Pool:
 
     def __init__(self, memory_bytes: int) -> None:
         count = min(MAX_CHILDREN, cores())
-        self._children = [_Child(max(MIN_CHILD_MEMORY, memory_bytes // count)) for _ in range(count)]
+        limit = max(MIN_CHILD_MEMORY, memory_bytes // count)
+        self._answers: SimpleQueue[tuple[_Child, bytes | None]] = SimpleQueue()
+        self._children = [_Child(limit, self._answers) for _ in range(count)]
         self._readers = self._children
         self._next = 0
-        self._asked = 0
+        self._tickets = 0
+        self._asked: deque[list[int]] = deque()  # the tickets of each result
+        self._done: dict[int, bytes] = {}
 
-    def start(self, job: Job, ids: Ids | None) -> None:
-        """Begin a file, or a part of it; results that were asked for and not taken are dropped. With `ids`, the request
-        ids to know, one child reads all lines in order."""
-        for _ in range(self._asked):
-            for child in self._readers:
-                child.answer()
-        self._asked = 0
-        self._readers = self._children if ids is None else self._children[:1]
+    def start(self, job: Job, known: Met | None) -> None:
+        """Begin a file, or a part of it; results that were asked for and not taken are dropped. With `known`, request
+        ids, one child reads all lines in order; without, each judges the ids of what it reads by themselves."""
+        while self._asked:
+            self._wait_for(self._asked.popleft())
+        self._readers = self._children if known is None else self._children[:1]
         self._next = 0
         for child in self._readers:
             child.send(b"J", msgspec.json.encode(job))
-            if ids is not None:
-                child.send(b"I", msgspec.msgpack.encode((ids.keys.tobytes(), ids.times.tobytes())))
+            if known is not None:
+                child.send(b"I", msgspec.msgpack.encode(known))
 
     def read(self, block: bytes, first_line: int, newlines: int) -> None:
         self._readers[self._next].send(b"B", block, first_line, newlines)
         self._next = (self._next + 1) % len(self._readers)
 
-    def read_stretch(self, file: LogFile, start: int, end: int) -> None:
-        """Let the children read the lines in `[start, end)` of a plain file, a part each, and ask for the result."""
-        for child, first, last in zip(self._readers, *self._parts(file, start, end), strict=True):
-            child.send(b"R", msgspec.msgpack.encode((str(Path(file.path).absolute()), file.stat[:2], first, last)))
-        self.flush()
-
-    def _parts(self, file: LogFile, start: int, end: int) -> tuple[list[int], list[int]]:
-        count = len(self._readers)
-        nominal = (start + (end - start) * index // count for index in range(1, count))
-        cuts = sorted(min(end, file.line_end(offset) or end) for offset in nominal)
-        return [start, *cuts], [*cuts, end]
-
     def flush(self) -> None:
-        for child in self._readers:
-            child.send(b"F")
-        self._asked += 1
+        self._asked.append([self._ask(child) for child in self._readers])
 
     def result(self) -> Result:
-        answers = [child.answer() for child in self._readers]
-        self._asked -= 1
-        if any(answer.moved for answer in answers):
-            raise FileNotFoundError("the file was renamed or truncated while it was being read")
-        return merge(answers)
+        return merge(self._wait_for(self._asked.popleft()))
+
+    @property
+    def size(self) -> int:
+        return len(self._children)
+
+    def has_room(self) -> bool:
+        """Whether a child has less to do than to be busy until it is given more."""
+        return len(self._asked) < 2 * AHEAD * self.size and len(self._idlest().waiting) < AHEAD
+
+    def has_result(self) -> bool:
+        """Whether `result` would not wait."""
+        return bool(self._asked) and all(ticket in self._done for ticket in self._asked[0])
+
+    def wait(self) -> None:
+        """Wait for any child to be ready with anything."""
+        child, answer = self._answers.get()
+        if answer is None:
+            raise ChildDied("a reading process ended (out of its memory limit, or killed)")
+        self._done[child.waiting.popleft()] = answer
+
+    def read_stretch(self, file: LogFile, start: int, end: int) -> None:
+        """Let a child read the lines in `[start, end)` of a plain file, and ask for the result."""
+        child = self._idlest()
+        child.send_stretch(file, start, end)
+        self._asked.append([self._ask(child)])
+
+    def read_knowing(self, known: Met, file: LogFile, start: int, end: int) -> Result:
+        """Read a stretch with request ids to know, before everything else that was asked for."""
+        child = self._idlest()
+        child.send(b"I", msgspec.msgpack.encode(known))
+        child.send_stretch(file, start, end)
+        ticket = self._ask(child)
+        child.send(b"A")
+        return merge(self._wait_for([ticket]))
+
+    def _idlest(self) -> "_Child":
+        return min(self._children, key=lambda child: len(child.waiting))
+
+    def _ask(self, child: "_Child") -> int:
+        child.send(b"F")
+        self._tickets += 1
+        child.waiting.append(self._tickets)
+        return self._tickets
+
+    def _wait_for(self, tickets: list[int]) -> list[Result]:
+        while not all(ticket in self._done for ticket in tickets):
+            self.wait()
+        return [msgspec.msgpack.decode(self._done.pop(ticket), type=Result) for ticket in tickets]
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
+        for child in self._children:
+            child.kill()
         for child in self._children:
             child.close()
 
 
 class _Child:
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, answers: "SimpleQueue[tuple[_Child, bytes | None]]") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=_ROOT,  # where `-m` finds this package, installed or not
+            [sys.executable, "-S", "-c", _START, _ROOT, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin: IO[bytes] = self._process.stdin
-        self._answers: SimpleQueue[bytes | None] = SimpleQueue()
+        self._answers = answers
+        self.waiting: deque[int] = deque()  # tickets of the answers that are still to come
         self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
         self._listener.start()
         _widen(self._stdin)
@@ -142,11 +187,11 @@ class _Child:
         except OSError as error:
             raise ChildDied(f"a reading process ended: {error}") from None
 
-    def answer(self) -> Result:
-        answer = self._answers.get()
-        if answer is None:
-            raise ChildDied("a reading process ended (out of its memory limit, or killed)")
-        return msgspec.msgpack.decode(answer, type=Result)
+    def send_stretch(self, file: LogFile, start: int, end: int) -> None:
+        self.send(b"R", msgspec.msgpack.encode((str(Path(file.path).absolute()), file.stat[:2], start, end)))
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def close(self) -> None:
         self._process.kill()
@@ -163,8 +208,8 @@ class _Child:
                 answer = stdout.read(length)
                 if len(answer) < length:
                     break
-                self._answers.put(answer)
-        self._answers.put(None)
+                self._answers.put((self, answer))
+        self._answers.put((self, None))
 
 
 def _widen(pipe: IO[bytes]) -> None:
@@ -181,31 +226,27 @@ def cores() -> int:
 
 
 def merge(results: Iterable[Result]) -> Result:
-    """One result of several: usage of the same slot and series is summed."""
+    """One result of several, in order: what is of the same slot and series is summed. Raises FileNotFoundError if a
+    stretch could not be read as it was."""
     merged = Result([], {}, [])
-    series: dict[tuple[object, ...], Usage] = {}
+    series: dict[Key, tuple[int, dict[str, int]]] = {}
     for result in results:
-        for usage in result.usage:
-            _add(series, usage)
+        if result.moved:
+            raise FileNotFoundError("the file was renamed or truncated while it was being read")
+        for key, requests, tokens in result.sums:
+            before = series.get(key)
+            series[key] = (requests, tokens) if before is None else (before[0] + requests, _added(before[1], tokens))
         merged.problems += [(merged.lines + line, reason) for line, reason in result.problems]
         merged.lines += result.lines
         for reason, n in result.rejected.items():
             merged.rejected[reason] = merged.rejected.get(reason, 0) + n
-        merged.met += result.met
-    merged.usage = list(series.values())
+        merged.met = result.met  # with request ids one process reads, or the results are merged without them
+    merged.sums = [(key, requests, tokens) for key, (requests, tokens) in series.items()]
     merged.problems = sorted(merged.problems)[:MAX_PROBLEMS]
     return merged
 
 
-def _add(series: dict[tuple[object, ...], Usage], usage: Usage) -> None:
-    u = usage
-    key = (u.slot, u.provider, u.model, u.service_tier, u.region, u.band, u.band_known, u.labels)
-    same = series.setdefault(key, u)
-    if same is u:
-        return
-    tokens = dict(same.tokens)
-    for token_type, n in u.tokens.items():
-        tokens[token_type] = tokens.get(token_type, 0) + n
-    requests = same.requests + u.requests
-    rest = (u.service_tier, u.region, u.band, u.band_known, u.labels)
-    series[key] = Usage(u.slot, u.path, u.provider, u.model, tokens, requests, *rest)
+def _added(sums: dict[str, int], tokens: dict[str, int]) -> dict[str, int]:
+    for token_type, n in tokens.items():
+        sums[token_type] = sums.get(token_type, 0) + n
+    return sums

@@ -10,7 +10,8 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from collectors.usage.detect import Format
+from collectors.usage.duplicates import Met
+from collectors.usage.records import Format
 
 EDGE = 1024
 
@@ -35,7 +36,7 @@ class Position(Struct, frozen=True):
 
 class Cursor(Struct, frozen=True, omit_defaults=True):
     """The committed position of one file. `stat` is (device, inode, size, modification time) when it was read to its
-    end: a shortcut that saves looking into files that did not change. `ids` are recent request ids, where they are
+    end: a shortcut that saves looking into files that did not change. `met` are recent request ids, where they are
     compared. `gone_since` is the time of the first complete read that did not find the file under any name."""
 
     offset: int
@@ -46,7 +47,7 @@ class Cursor(Struct, frozen=True, omit_defaults=True):
     skipping: bool = False
     format: Format = "auto"
     stat: tuple[int, int, int, int] | None = None
-    ids: str = ""
+    met: Met | None = None
     gone_since: int | None = None
 
     def text(self) -> str:

@@ -20,7 +20,15 @@ from collectors.records import DAY, HOUR, SLOT, Batch, Charge, Failure, Labels, 
 from collectors.settings import STRICT, Duration
 from collectors.slots import slot_of, spread
 from collectors.usage.provider_days import MINUTE, Read, Span, day_start, due
-from collectors.usage.provider_http import AdminApi, ApiError, ForbiddenError, TooLargeError, check_base_url
+from collectors.usage.provider_http import (
+    PROBE_SECONDS,
+    AdminApi,
+    ApiError,
+    ForbiddenError,
+    TooLargeError,
+    check_base_url,
+)
+from collectors.usage.provider_outcomes import told_once
 from collectors.usage.records import Reject
 
 USAGE, COST, NAMES = "usage", "cost", "names"
@@ -56,7 +64,7 @@ class ProviderSettings:
 
     def __post_init__(self) -> None:
         if not Path(self.admin_key_file).name:
-            raise ValueError("expected the path of a file with the admin key, got none")
+            raise ValueError("admin_key_file: expected the path of a file with the admin key, got none")
         if self.cost_interval < HOUR:
             raise ValueError(
                 f"expected a cost_interval of at least 1h (a bill is daily), got {self.cost_interval.text}"
@@ -90,6 +98,10 @@ class Source(Protocol):
     """What differs by provider. All may raise ApiError."""
 
     provider: str
+
+    def probe(self, now: int) -> None:
+        """One small request, as those of `usage` are: it fails where they would."""
+        ...
 
     def names(self) -> dict[str, str]:
         """Names by id of projects, workspaces, keys."""
@@ -136,6 +148,19 @@ class ProviderCollector:
     def collect(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
         """What is due at `now`; see `collectors.Collector`."""
         self._api.begin()
+        yield from told_once(self._outcomes(now, cursors))
+
+    def probe(self, now: int) -> Iterator[Batch | Failure]:
+        """Whether the API answers and the key may read usage: one request, one attempt; nothing of it is kept."""
+        self._api.hurry(PROBE_SECONDS)
+        try:
+            self._source.probe(now)
+        except ApiError as error:
+            yield Failure(USAGE, str(error))
+        else:
+            yield Batch(USAGE)
+
+    def _outcomes(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
         known = _parse(cursors.get(NAMES), NamesRead())
         if now - known.at >= NAMES_EVERY:
             outcome, known = self._names(now, known)

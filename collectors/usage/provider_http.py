@@ -21,7 +21,9 @@ TIMEOUT = 60
 MAX_BYTES = 64 * 1024 * 1024
 PATIENCE = 120
 """Seconds of one collect that may go on pauses and on requests that fail; after them what is left fails at once."""
-PAUSES = (1, 2, 4, 8, 16)
+PROBE_SECONDS = 8
+"""Of the one request that answers somebody who waits."""
+PAUSES: tuple[int, ...] = (1, 2, 4, 8, 16)
 """Seconds before each further attempt, where the server does not say (`Retry-After`)."""
 
 _CHUNK = 1 << 16
@@ -87,25 +89,29 @@ class AdminApi:
         self._headers = headers
         self._permission = permission
         self._pause = pause
-        self._patience = float(PATIENCE)
+        self.begin()
         self._connections = deadline.connections(1, https=self._base.startswith("https:"))
 
     def begin(self) -> None:
         """A new collect, with new patience."""
-        self._patience = float(PATIENCE)
+        self._patience, self._timeout, self._pauses = float(PATIENCE), float(TIMEOUT), PAUSES
+
+    def hurry(self, seconds: float) -> None:
+        """From now on one attempt at a request, of at most so many seconds."""
+        self._patience, self._timeout, self._pauses = seconds, seconds, ()
 
     def close(self) -> None:
         deadline.close(self._connections)
 
     def get(self, path: str, params: Params) -> bytes:
         """The body of a 200 answer. Raises ApiError."""
-        for pause in (*PAUSES, None):
+        for pause in (*self._pauses, None):
             try:
                 return self._attempt(path, params)
             except _BusyError as error:
                 wait = pause if error.pause is None or pause is None else error.pause
                 if wait is None or wait > self._patience:
-                    raise ApiError(f"{error} on {path}; given up for now, asked again at the next interval") from None
+                    raise ApiError(f"{error} on {path}; given up for now") from None
                 self._patience -= wait
                 self._pause(wait)
         raise AssertionError("the last attempt returns or raises")
@@ -118,17 +124,17 @@ class AdminApi:
         headers |= self._headers(self._key())
         url = f"{self._base}{path}?{urlencode(params)}"
         began = monotonic()
-        deadline.begin(TIMEOUT)
+        deadline.begin(self._timeout)
         try:
             return self._request(url, path, headers)
         except failures.HTTPError as error:
             self._patience -= monotonic() - began
             if isinstance(error, failures.SSLError):  # another attempt would meet the same certificate
-                raise ApiError(f"{_reason(error)} on {path}") from None
-            raise _BusyError(_reason(error)) from None
+                raise ApiError(f"{self._reason(error)} on {path}") from None
+            raise _BusyError(self._reason(error)) from None
         except TimeoutError:
             self._patience -= monotonic() - began
-            raise _BusyError(f"timed out after {TIMEOUT} s") from None
+            raise _BusyError(f"timed out after {self._timeout:g} s") from None
 
     def _key(self) -> str:
         try:
@@ -175,6 +181,19 @@ class AdminApi:
     def _needed(self) -> str:
         return f"needed is {self._permission}"
 
+    def _reason(self, error: failures.HTTPError) -> str:
+        """The exception in words of our own: urllib3's texts hold object addresses and whole URLs."""
+        if isinstance(error, failures.NameResolutionError):
+            return "cannot resolve the host name of base_url"
+        if isinstance(error, failures.NewConnectionError):
+            return f"cannot connect: {getattr(error.__cause__, 'strerror', None) or 'unknown reason'}"
+        if isinstance(error, failures.TimeoutError):
+            return f"timed out after {self._timeout:g} s"
+        if isinstance(error, failures.SSLError):
+            inner = error.args[0] if error.args else None
+            return f"TLS: {getattr(inner, 'verify_message', '') or getattr(inner, 'reason', '') or 'failed'}"
+        return f"the connection broke before the answer's end ({type(error).__name__})"
+
 
 def _body(response: BaseHTTPResponse, path: str) -> bytes:
     announced = response.headers.get("Content-Length", "")
@@ -202,17 +221,3 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except (TypeError, ValueError):  # none, no date, or one of them without a zone
         return None
     return max(0.0, wait.total_seconds())
-
-
-def _reason(error: failures.HTTPError) -> str:
-    """The exception in words of our own: urllib3's texts hold object addresses and whole URLs."""
-    if isinstance(error, failures.NameResolutionError):
-        return "cannot resolve the host name of base_url"
-    if isinstance(error, failures.NewConnectionError):
-        return f"cannot connect: {getattr(error.__cause__, 'strerror', None) or 'unknown reason'}"
-    if isinstance(error, failures.TimeoutError):
-        return f"timed out after {TIMEOUT} s"
-    if isinstance(error, failures.SSLError):
-        inner = error.args[0] if error.args else None
-        return f"TLS: {getattr(inner, 'verify_message', '') or getattr(inner, 'reason', '') or 'failed'}"
-    return f"the connection broke before the answer's end ({type(error).__name__})"

@@ -1,10 +1,13 @@
 """One usage record of a log line, normalised: what every format is mapped onto. Pure."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 
-from collectors.records import Labels
+from collectors.terms import Labels
+
+Format = Literal["auto", "llmcost", "openai", "anthropic", "litellm"]
 
 COUNT_LIMIT = 10**12  # exclusive; no line is that many tokens, and sums of such nonsense would not fit the ledger
 LATEST = 4_102_444_800  # exclusive: 2100-01-01. Catches epoch milliseconds and microseconds

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from collectors import Context
 from collectors.records import DAY, Batch, Failure
-from collectors.usage.aggregate import Job
 from collectors.usage.duplicates import Seen
 from collectors.usage.files import CUT_OFF, LogFile
+from collectors.usage.jobs import Job
 from collectors.usage.pool import ChildDied, InProcess, Pool, Reading
 from collectors.usage.positions import Cursor, Incomplete, Match, digest, match, new_part
 from collectors.usage.reading import FileReading

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from collectors.records import Labels
+from collectors.terms import Labels
 from collectors.usage.llmcost import FastLine, FastLineWithId
 from collectors.usage.records import labels_of
 
@@ -33,7 +33,7 @@ class Vocabulary:
         self._labels: dict[str, set[str]] | None = {}
         self._lessons = 0
 
-    def rows(self, block: bytes) -> list[Any]:
+    def rows(self, block: bytes | memoryview) -> list[Any]:
         """The rows of plainly good lines. Raises msgspec.DecodeError if there is any other."""
         if self._known is not None:
             try:

@@ -5,7 +5,8 @@ the limit. A high quantile instead of the maximum or the last value: preemption 
 prompt counter raises single samples. Never saturated means no estimate.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from collectors.records import DAY, EngineLoad
@@ -15,14 +16,30 @@ MIN_SATURATED_SECONDS = 60  # shorter spans are lumpy: the prompt counter jumps 
 MIN_SAMPLES = 3
 
 
-def learned_capacity(loads: Iterable[EngineLoad], now: int) -> tuple[Decimal | None, int]:
-    """Tokens per second that one replica sustains at saturation, and the number of samples it rests on.
+class Saturation:
+    """What the replicas of one workload did at saturation, by slot. A sample is a slot with at least 60 saturated
+    seconds: saturated tokens (all types) / saturated seconds; each slot of each replica is one sample."""
 
-    A sample is a slot in `[now - 7 d, now)` with at least 60 saturated seconds: saturated tokens (all types) /
-    saturated seconds. The estimate is their 90th percentile by nearest rank, None below 3 samples. `loads` are the
-    slots of all replicas of one workload and model; each slot of each replica is one sample.
-    """
-    rates = sorted(_rate(load) for load in loads if _is_sample(load, now))
+    def __init__(self, loads: Iterable[EngineLoad]) -> None:
+        found = sorted((load.slot, _rate(load)) for load in loads if _is_sample(load))
+        self._slots, self._rates = [slot for slot, _ in found], [rate for _, rate in found]
+        self._last: tuple[tuple[int, int], tuple[Decimal | None, int]] | None = None
+
+    def capacity(self, now: int) -> tuple[Decimal | None, int]:
+        """Tokens per second that one replica sustains, and the number of samples it rests on, those in `[now - 7 d,
+        now)`: their 90th percentile by nearest rank, None below 3 samples."""
+        span = bisect_left(self._slots, now - HORIZON), bisect_left(self._slots, now)
+        if self._last is None or self._last[0] != span:
+            self._last = span, _percentile(sorted(self._rates[slice(*span)]))
+        return self._last[1]
+
+
+def learned_capacity(loads: Iterable[EngineLoad], now: int) -> tuple[Decimal | None, int]:
+    """See `Saturation.capacity`. `loads` are the slots of all replicas of one workload and model."""
+    return Saturation(loads).capacity(now)
+
+
+def _percentile(rates: Sequence[Decimal]) -> tuple[Decimal | None, int]:
     if len(rates) < MIN_SAMPLES:
         return None, len(rates)
     return rates[-(-9 * len(rates) // 10) - 1], len(rates)
@@ -35,10 +52,9 @@ def workload_capacity(replica: Decimal | None, ready_replicas: int | None) -> De
     return replica * ready_replicas
 
 
-def _is_sample(load: EngineLoad, now: int) -> bool:
+def _is_sample(load: EngineLoad) -> bool:
     """A queue without a single token is a stuck engine, not a capacity."""
-    recent = now - HORIZON <= load.slot < now
-    return recent and load.saturated_seconds >= MIN_SATURATED_SECONDS and load.saturated_tokens > 0
+    return load.saturated_seconds >= MIN_SATURATED_SECONDS and load.saturated_tokens > 0
 
 
 def _rate(load: EngineLoad) -> Decimal:

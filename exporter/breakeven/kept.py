@@ -1,7 +1,7 @@
 """A status state as the ledger keeps it, and under which rule it was made: what spares folding years of evaluations."""
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from decimal import Decimal
 
 from exporter.breakeven.status import State
@@ -9,6 +9,8 @@ from exporter.config import DecisionSettings
 
 RULE_VERSION = 1
 """Raise it with any change of what `step` makes of the same evaluations: then all are folded again, once."""
+
+_KEPT = [field.name for field in fields(State)]
 
 
 def rule(settings: DecisionSettings) -> str:
@@ -18,7 +20,7 @@ def rule(settings: DecisionSettings) -> str:
 
 
 def encode(state: State) -> str:
-    return json.dumps({**asdict(state), "missed_usd": str(state.missed_usd)})
+    return json.dumps({name: getattr(state, name) for name in _KEPT} | {"missed_usd": str(state.missed_usd)})
 
 
 def decode(text: str) -> State:

@@ -11,6 +11,7 @@ import click
 
 from exporter.aside import call_aside
 from exporter.commands.configured import config_file, configured, described
+from exporter.commands.files import file_warnings
 from exporter.commands.rent import rent_warnings
 from exporter.config import Config
 from exporter.reconcile.alternatives import api_key
@@ -28,7 +29,7 @@ def check(config_file: Path, show: bool, live: bool) -> None:
     if show:
         click.echo(text, nl=False)
     config = configured(config_file)
-    for warning in (*warnings, *rent_warnings(config), *_unpriced(config)):
+    for warning in (*warnings, *file_warnings(config), *rent_warnings(config), *_unpriced(config)):
         click.echo(f"warning: {warning}", err=True)
     if live and not _answer(config):
         raise SystemExit(1)
@@ -85,7 +86,7 @@ def _ask(settings: Any, context: Any, now: int) -> tuple[int, list[str]]:
     try:
         collector = build(settings, context)
         try:
-            # A source that is paid by the request has a question of its own for this: one request.
+            # A source that is paid by the request, or has much to read, has a question of its own: one small request.
             outcomes = collector.probe(now) if hasattr(collector, "probe") else collector.collect(now, {})
             for outcome in outcomes:
                 if isinstance(outcome, Failure):

@@ -1,4 +1,4 @@
-"""What the ledger holds of rate cards, held against the config: for `check`."""
+"""What the ledger holds of rate cards and accounts, held against the config: for `check`."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,10 +9,12 @@ from collectors.billing.rate_card import keyed_rates
 from collectors.records import Reservation
 from exporter.config import Config
 from exporter.ledger.store import Ledger, LedgerUnreadableError
+from exporter.renames import replaced_warnings, sources_of
 
 
 def rent_warnings(config: Config) -> list[str]:
-    """What an edit of the rate cards made of the rent that the ledger holds; none where there is no ledger yet."""
+    """What an edit of the rate cards made of the rent that the ledger holds, and one of the accounts of their usage;
+    none where there is no ledger yet."""
     path = Path(config.storage.path)
     if not path.exists():
         return []
@@ -21,10 +23,11 @@ def rent_warnings(config: Config) -> list[str]:
     except LedgerUnreadableError as error:
         return [f"the rent in the ledger was not checked: {error}"]
     try:
-        reservations = ledger.snapshot().reservations
+        reservations, sources = ledger.snapshot().reservations, ledger.sources
     finally:
         ledger.close()
-    return [*_unnamed(config, reservations), *_changed_hands(config, reservations)]
+    accounts = replaced_warnings(sources, sources_of(config))
+    return [*_unnamed(config, reservations), *_changed_hands(config, reservations), *accounts]
 
 
 def _unnamed(config: Config, reservations: Sequence[Reservation]) -> Iterator[str]:

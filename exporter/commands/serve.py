@@ -2,11 +2,13 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from exporter.commands.configured import configured
 from exporter.commands.logs import FORMATS, LEVELS, set_up
@@ -18,6 +20,7 @@ _OPTIONS = {
     "collectors[0].targets": "--engine",
     "collectors[1].rates[0].usd_per_hour": "--gpu-usd-per-hour",
     "collectors[1].rates[0].count": "--gpus",
+    "workloads[0].name": "--workload",
     "workloads[0].alternatives": "--alternative",
 }
 
@@ -34,11 +37,27 @@ _OPTIONS = {
     multiple=True,
     help="Without a config: what to compare with; the first decides.  [default: the cheapest host of the same model]",
 )
+@click.option(
+    "--workload",
+    metavar="NAME",
+    envvar="WORKLOAD",
+    show_envvar=True,
+    help="Without a config: what the engine serves; one name for all pods of a workload.  [default: engine]",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["cluster", "sidecar"]),
+    help="Without a config: sidecar in the engine's pod, where a fleet's recording rules make the longer windows "
+    "and the status; cluster publishes them itself.  [default: cluster]",
+)
 @click.option("--web.listen-address", "listen", default=":9482", show_default=True, help="Where to serve, HOST:PORT.")
 @click.option("--web.config.file", "web_config_file", help="TLS and authentication: not supported yet.")
 @click.option("--log.level", "log_level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
 @click.option("--log.format", "log_format", type=click.Choice(FORMATS), default="logfmt", show_default=True)
+@click.pass_context
 def serve(
+    context: click.Context,
+    /,
     config_file: Path | None,
     listen: str,
     web_config_file: str | None,
@@ -52,7 +71,7 @@ def serve(
             "--web.config.file: TLS and authentication are not supported yet: listen on 127.0.0.1 behind a proxy"
         )
     with ThreadPoolExecutor(1) as pool:  # the config loads in a child process while this one imports the service
-        loading = pool.submit(_config, config_file, quick)
+        loading = pool.submit(_config, config_file, quick, _written(context, quick))
         from exporter.ledger.files import LedgerError
         from exporter.service import serve as run
 
@@ -67,10 +86,14 @@ def serve(
         os._exit(0)
 
 
-def _config(path: Path | None, quick: dict[str, Any]) -> Config:
-    given = [option for option, value in quick.items() if value not in (None, ())]
+def _written(context: click.Context, names: Iterable[str]) -> bool:
+    """Whether one of the options is on the command line. WORKLOAD in the environment may be meant for a config file."""
+    return any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
+
+
+def _config(path: Path | None, quick: dict[str, Any], written: bool) -> Config:
     if path is not None:
-        if given:
+        if written:
             raise click.UsageError("--config.file cannot be combined with --engine and its options: write them there")
         return configured(path)
     if not quick["engines"]:
@@ -80,21 +103,31 @@ def _config(path: Path | None, quick: dict[str, Any]) -> Config:
     return quick_config(**quick)
 
 
-def quick_config(engines: tuple[str, ...], gpu_usd_per_hour: Any, gpus: Any, alternatives: tuple[str, ...]) -> Config:
+def quick_config(
+    engines: tuple[str, ...],
+    gpu_usd_per_hour: Any,
+    gpus: Any,
+    alternatives: tuple[str, ...],
+    workload: str | None = None,
+    role: str | None = None,
+) -> Config:
     """The config that the options stand for (deploy/examples/quickstart.yaml). Raises ConfigError naming options."""
     from exporter.config.load import load_tree_aside
 
+    tree = quick_tree(engines, str(gpu_usd_per_hour), str(gpus or 1), alternatives, workload or "engine")
     try:
-        return load_tree_aside(quick_tree(engines, str(gpu_usd_per_hour), str(gpus or 1), alternatives))
+        return load_tree_aside({"role": role or "cluster", **tree})
     except ConfigError as error:
         raise ConfigError(map(_as_option, error.problems)) from None
 
 
-def quick_tree(engines: tuple[str, ...], price: str, gpus: str, alternatives: tuple[str, ...]) -> dict[str, Any]:
-    """The same as a YAML document."""
-    rate = {"workload": "engine", "count": gpus, "usd_per_hour": price}
+def quick_tree(
+    engines: tuple[str, ...], price: str, gpus: str, alternatives: tuple[str, ...], name: str
+) -> dict[str, Any]:
+    """The same as a YAML document, but for the role."""
+    rate = {"workload": name, "count": gpus, "usd_per_hour": price}
     workload = {
-        "name": "engine",
+        "name": name,
         "match": {"collector": "engine"},
         "alternatives": tuple({"api": each.removeprefix("api:")} for each in alternatives),
     }

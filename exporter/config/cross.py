@@ -6,14 +6,12 @@ What cannot be told from the config alone is a warning, not an error (`warnings`
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
 
 from collectors.records import DAY
 from collectors.settings import Duration, Money
 from exporter.config import Config, DecisionSettings, Storage, Workload
-from exporter.config.paths import Document, Place, Problem, dotted, shown
-
-Items = list[tuple[Place, Any]]
+from exporter.config.paths import Document, Place, Problem, dotted
+from exporter.config.sources import Items, read_twice
 
 
 def contradictions(document: Document, sections: Mapping[str, Any], items: Mapping[str, Items]) -> Iterator[Problem]:
@@ -21,10 +19,11 @@ def contradictions(document: Document, sections: Mapping[str, Any], items: Mappi
     collectors = items.get("collectors", [])
     yield from _currencies(collectors, sections.get("fx", {}), document)
     yield from _retention(sections, document)
-    yield from _read_twice(collectors)
+    yield from read_twice(collectors)
     yield from _discoveries(collectors, document)
     meters = _meters(collectors, items.get("workloads", []))
     yield from (Problem(place, text) for place, text, sure in meters if sure)
+    yield from _provider_meters(collectors, items.get("workloads", []), document)
 
 
 def warnings(config: Config) -> list[str]:
@@ -34,9 +33,10 @@ def warnings(config: Config) -> list[str]:
     unsure = [str(Problem(place, text)) for place, text, sure in _meters(collectors, workloads) if not sure]
     return [
         *unsure,
-        *_provider_meters(collectors, workloads),
         *_unknown_card_workloads(collectors, config.workloads),
         *_unlisted_resources(collectors),
+        *_list_price_currencies(collectors, config),
+        *_machines_twice(collectors, workloads),
         *_plans(workloads),
     ]
 
@@ -50,6 +50,9 @@ def _plans(workloads: Items) -> Iterator[str]:
 
 
 def _currencies(collectors: Items, fx: Mapping[str, Money], document: Document) -> Iterator[Problem]:
+    for code in fx:
+        if not (len(code) == 3 and code.isascii() and code.isalpha()):
+            yield Problem(("fx", code), f"expected the code of a currency (ISO 4217) like EUR, got {code!r}")
     known = {"USD", *(code.upper() for code in fx)}
     for place, settings in collectors:
         for i, rate in enumerate(getattr(settings, "rates", ())):
@@ -74,21 +77,6 @@ def _retention(sections: Mapping[str, Any], document: Document) -> Iterator[Prob
             yield Problem(place, f"expected at least {least.text}{why}, got {got}")
 
 
-def _read_twice(collectors: Items) -> Iterator[Problem]:
-    """A source that two collectors read would be counted twice; a check counts nothing."""
-    first: dict[tuple[str, str], Place] = {}
-    for place, settings in collectors:
-        keys = ("targets", "path", "admin_key_file")
-        for key in keys if getattr(settings, "role", "meter") == "meter" else ():
-            value = getattr(settings, key, None) or ()
-            for i, source in enumerate((value,) if isinstance(value, str) else value):
-                at = (*place, key) if isinstance(value, str) else (*place, key, i)
-                before = first.setdefault((key, _page(source) if key == "targets" else source), at)
-                if before != at:
-                    text = f"expected a source that nothing else reads, got that of {dotted(before)}"
-                    yield Problem(at, f"{text}: {shown(at, source)}")
-
-
 def _discoveries(collectors: Items, document: Document) -> Iterator[Problem]:
     """Engines that nobody finds, or that two collectors would read."""
     written = document.written(("collectors",)) or ()
@@ -104,12 +92,6 @@ def _discoveries(collectors: Items, document: Document) -> Iterator[Problem]:
             elif before != at:
                 text = f"expected engines that nothing else reads, got those of {dotted(before)}"
                 yield Problem(at, f"{text}: {document.shown(at, name)}")
-
-
-def _page(target: str) -> str:
-    """The page that a target stands for: `/metrics` if without a path, whoever asks."""
-    url = urlsplit(target)
-    return f"{url.scheme}://{url.netloc.rpartition('@')[2].lower()}{url.path.rstrip('/') or '/metrics'}?{url.query}"
 
 
 def _meters(collectors: Items, workloads: Items) -> Iterator[tuple[Place, str, bool]]:
@@ -135,19 +117,19 @@ def _meters(collectors: Items, workloads: Items) -> Iterator[tuple[Place, str, b
                 yield place, text, False
 
 
-def _provider_meters(collectors: Items, workloads: Items) -> Iterator[str]:
-    """A provider's usage API and a log of API traffic that both meter what one workload matches. Never sure: a log may
-    be of another account, or of a reseller of the same models."""
+def _provider_meters(collectors: Items, workloads: Items, document: Document) -> Iterator[Problem]:
+    """A provider's usage API and a log of API traffic that may both meter the same requests, and nobody said that they
+    do not: a log may be of another account, or of a reseller of the same models."""
     logs = [each for each in collectors if getattr(each[1], "serves", "") == "api" and each[1].role == "meter"]
     for place, api in collectors:
         if not hasattr(api, "admin_key_file") or api.role != "meter":
             continue
         for log_place, log in logs:
+            told = any(document.written((*each, "role")) is not None for each in (place, log_place))
             shared = any(each in _reached(log, workloads) for each in _reached(api, workloads))
-            if shared and log.provider in ("", api.kind):
-                other = f"{dotted(log_place)} ({log.name})"
-                text = f"meters traffic of {api.kind}, as {other} may do; where it is the same traffic set role: check"
-                yield str(Problem(place, text))
+            if shared and not told and log.provider in ("", api.kind):
+                text = f"expected a role: {dotted(log_place)} ({log.name}) may meter the same requests of {api.kind}"
+                yield Problem((*place, "role"), f"{text}; write check where it does, meter where it does not")
 
 
 def _reached(settings: Any, workloads: Items) -> list[Workload | None]:
@@ -156,9 +138,12 @@ def _reached(settings: Any, workloads: Items) -> list[Workload | None]:
     # The labels of an engine are what its settings say; those of a log are only for lines without their own.
     labels = {} if hasattr(settings, "serves") else dict(getattr(settings, "labels", {}))
     known = {**labels, "collector": settings.name, "model": getattr(settings, "model", None)}
+    untold: str | None = None  # a value that the settings do not tell
+    if getattr(settings, "targets", ()) and getattr(settings, "discover", None) is None:
+        known, untold = {"provider": settings.kind, **known}, ""  # listed engines have no labels but these
     reached: list[Workload | None] = []
     for _, workload in workloads:
-        told = {name: known.get(name) for name in workload.match}
+        told = {name: known.get(name, untold) for name in workload.match}
         if all(value is None or fnmatchcase(str(value), workload.match[name]) for name, value in told.items()):
             reached.append(workload)
             if all(value is not None or workload.match[name] == "*" for name, value in told.items()):
@@ -187,3 +172,35 @@ def _unlisted_resources(collectors: Items) -> Iterator[str]:
             if rate.count > 1 and not rate.resources:
                 at = (*place, "rates", i, "resources")
                 yield str(Problem(at, "one billed resource would replace the whole card; list the resources"))
+
+
+def _list_price_currencies(collectors: Items, config: Config) -> Iterator[str]:
+    """List prices in a currency without a rate: read, and of no use."""
+    for place, settings in collectors:
+        currency = getattr(settings, "currency", "USD")
+        if currency.upper() not in config.usd_rates:
+            how = f'add fx: {{{currency.upper()}: "<USD per unit>"}}'
+            yield str(Problem((*place, "currency"), f"no rate for {currency} in fx, its prices are not used; {how}"))
+
+
+def _machines_twice(collectors: Items, workloads: Items) -> Iterator[str]:
+    """A cluster's machine that comes to two workloads: to that of its pods, and by another way to a second one."""
+    if not any(settings.kind == "kubernetes" for _, settings in collectors):
+        return
+    bills = [(place, settings) for place, settings in collectors if hasattr(settings, "scope")]
+    tagged = next((each.name for _, each in workloads if _matches_tags(each)), None)
+    if tagged is not None and len(bills) > 1 and not all(settings.scope for _, settings in bills):
+        text = f"where it bills the same machines as {dotted(bills[0][0])} ({bills[0][1].name}), one may count twice"
+        how = f"for its pods, and by tag for {tagged!r}; then give each bill a scope of its own, or keep one"
+        yield from (str(Problem(place, f"{text}: {how}")) for place, _ in bills[1:])
+    for place, settings in collectors:
+        for i, rate in enumerate(getattr(settings, "rates", ())):
+            if rate.component == "node":
+                text = "a cluster's gpu cost is the whole machine's: for its nodes this would be counted on top"
+                yield str(Problem((*place, "rates", i, "component"), text))
+
+
+def _matches_tags(workload: Workload) -> bool:
+    """Whether tags of a bill line may make it this workload's."""
+    keys = set(workload.match_bill or workload.match)
+    return bool(keys - {"resource", "sku", "service", "region", "account", "provider", "collector", "model"})

@@ -208,12 +208,16 @@ def _text(hint: Any, steps: Place, detail: ErrorDetails) -> str:
 
 
 def _said_of_a_field(text: str, keys: list[str]) -> tuple[Place, str]:
-    """A dataclass's own message that begins with one of its fields (`targets[1]: ...`) as that place and the rest."""
+    """A dataclass's own message as the place of the field it is about, and the rest: it begins with the field
+    (`targets[1]: ...`), or is about the first one that it names (`expected bucket to be a name, ...`)."""
     match = _FIELD.match(text)
-    if match is None or match["field"] not in keys:
+    if match is not None and match["field"] in keys:
+        index = (int(match["index"]),) if match["index"] else ()
+        return (match["field"], *index), text[match.end() :]
+    named = next((word for word in re.findall(r"\w+", text.partition(", got ")[0]) if word in keys), None)
+    if named is None:
         return (), text
-    index = (int(match["index"]),) if match["index"] else ()
-    return (match["field"], *index), text[match.end() :]
+    return (named,), re.sub(rf"^expected (?:an? )?{named} (?:to be|of) ", "expected ", text)
 
 
 def _steps(value: Any, loc: tuple[int | str, ...], last_is_new: bool) -> Place:

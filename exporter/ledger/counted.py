@@ -5,11 +5,14 @@ only step up. So every slot keeps what of it was counted, and every series a deb
 taken back. New tokens pay the debt first, so the counter stands still until the total has caught up with it.
 
     tokens counted by a series' counter = sum of its slots' counted tokens + its debt
+
+A series goes by more than the counters do: labels, tier, band. What a delivery takes from one series and gives to
+another of the same path, provider and model has been counted (a renamed project, say): it moves, and counts nothing.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from collectors.records import CORE_TOKEN_TYPES, SLOT, Batch, Usage, Window
@@ -19,6 +22,9 @@ REQUESTS = ""
 """The requests of a series, kept beside its token types."""
 
 Amounts = dict[str, int]
+
+Group = tuple[str, str, str]
+"""The path, provider and model of a series."""
 
 _CORE = f"SELECT start, {', '.join(CORE_TOKEN_TYPES)} FROM usage WHERE series = ? AND start >= ? AND start < ?"
 _TYPED = "SELECT start, token_type, tokens FROM {} WHERE series = ? AND start >= ? AND start < ?"
@@ -33,6 +39,19 @@ class Growth:
     late_tokens: int = 0
     counted: dict[tuple[SeriesKey, int], Amounts] = field(default_factory=dict)
     debts: dict[SeriesKey, Amounts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One series of a delivery: by token type, what its counters may gain (`left`, grown in the slots of `grown`, the
+    newest first) and what of it was taken back now (`owed`)."""
+
+    key: SeriesKey
+    slots: Mapping[int, Usage]
+    grown: list[tuple[int, Amounts]]
+    left: Amounts
+    owed: Amounts
+    fresh: bool  # nothing of it was counted before
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +80,56 @@ def growth(collector: str, batch: Batch, known: Known, now: int, late_after: int
     counted: dict[SeriesKey, list[int]] = {}
     for key, slot in known.counted:
         counted.setdefault(key, []).append(slot)
+    moving = _taken_back(new, known)
+    groups: dict[Group, list[Settled]] = {}
     for key in (*new, *(counted.keys() - new.keys())):
         slots = new.get(key, {})
         starts = sorted({*counted.get(key, ()), *slots}, reverse=True)
-        _series(found, key, slots, starts, known, now - late_after)
+        settled = _series(found, key, slots, starts, known, now - late_after, moving)
+        groups.setdefault(_group(key), []).append(settled)
+    for group in groups.values():
+        _net(found, group)
+        for one in group:
+            if one.slots:
+                found.usage += _placed(one.slots[max(one.slots)], one.grown, one.left)
+    return found
+
+
+def _group(key: SeriesKey) -> Group:
+    """What of a series the labels of its counters tell, but for the workload."""
+    return key.path, key.provider, key.model
+
+
+def _taken_back(new: Mapping[SeriesKey, Mapping[int, Usage]], known: Known) -> set[tuple[Group, int]]:
+    """The slots of which counted tokens are taken back, by group: what comes there instead was first seen in time."""
+    found: set[tuple[Group, int]] = set()
+    for (key, slot), before in known.counted.items():
+        usage = new.get(key, {}).get(slot)
+        amounts = _amounts(usage) if usage else {}
+        if any(amounts.get(t, 0) < n for t, n in before.items()):
+            found.add((_group(key), slot))
     return found
 
 
 def _series(
-    found: Growth, key: SeriesKey, slots: Mapping[int, Usage], starts: Iterable[int], known: Known, on_time_from: int
-) -> None:
+    found: Growth,
+    key: SeriesKey,
+    slots: Mapping[int, Usage],
+    starts: Iterable[int],
+    known: Known,
+    on_time_from: int,
+    moving: Collection[tuple[Group, int]],
+) -> Settled:
     """Settle one series: the change of its counted slots, less its debt, goes to the newest slots that grew. `starts`
     are its slots, counted or delivered, the newest first."""
     change: Amounts = {}
     grown: list[tuple[int, Amounts]] = []
+    fresh = True
     for slot in starts:
         amounts = _amounts(slots[slot]) if slot in slots else {}
         before = known.counted.get((key, slot))
-        if before is None and slot + SLOT < on_time_from:
+        fresh &= before is None
+        if before is None and slot + SLOT < on_time_from and (_group(key), slot) not in moving:
             old = known.rows.get((key, slot), {})
             found.late_tokens += sum(max(0, n - old.get(t, 0)) for t, n in amounts.items() if t != REQUESTS)
             continue
@@ -90,8 +141,20 @@ def _series(
     debt = known.debts.get(key, {})
     left = {t: max(0, n - debt.get(t, 0)) for t, n in change.items()}
     found.debts[key] = {t: max(0, debt.get(t, 0) - change.get(t, 0)) for t in {*debt, *change}}
-    if slots:
-        found.usage += _placed(slots[max(slots)], grown, left)
+    return Settled(key, slots, grown, left, {t: -n for t, n in change.items() if n < 0}, fresh)
+
+
+def _net(found: Growth, group: Sequence[Settled]) -> None:
+    """What this delivery took back from some series of a group pays for what others of it grew by, new ones first."""
+    giving = [one for one in group if one.owed]
+    for taking in sorted(group, key=lambda one: not one.fresh) if giving else ():
+        for giver in giving:
+            for t, n in taking.left.items():
+                moved = min(n, giver.owed.get(t, 0))
+                if moved:
+                    taking.left[t] -= moved
+                    giver.owed[t] -= moved
+                    found.debts[giver.key][t] -= moved
 
 
 def _placed(pattern: Usage, grown: list[tuple[int, Amounts]], left: Amounts) -> list[Usage]:

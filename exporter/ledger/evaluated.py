@@ -10,8 +10,15 @@ from exporter.ledger.snapshot import Evaluation, Fold
 _SELECT = "SELECT workload, path, alternative, at, api_usd, self_hosted_usd, reason, covered_seconds FROM evaluations"
 
 
-def write(db: sqlite3.Connection, evaluations: Sequence[Evaluation], folds: Iterable[Fold]) -> None:
-    """Add evaluations (one that is there stays as it is) and put the folds in the place of older ones."""
+def write(
+    db: sqlite3.Connection,
+    evaluations: Sequence[Evaluation],
+    folds: Iterable[Fold],
+    void: Iterable[tuple[str, str, str, int]],
+) -> None:
+    """Add evaluations (one that is there stays as it is) and put the folds in the place of older ones. Before that,
+    forget of each workload, path and alternative in `void` what is after the instant that is named with it."""
+    db.executemany("DELETE FROM evaluations WHERE workload = ? AND path = ? AND alternative = ? AND at > ?", void)
     rows = [
         (
             e.workload,

@@ -6,15 +6,11 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import groupby
 
-import msgspec
-
 from collectors.records import (
     CORE_TOKEN_TYPES,
-    DAY,
     HOUR,
     Allocation,
     Batch,
-    Charge,
     EngineLoad,
     ListPrice,
     Node,
@@ -22,7 +18,7 @@ from collectors.records import (
     Reservation,
     Window,
 )
-from exporter.ledger import facts
+from exporter.ledger import bill, facts
 from exporter.ledger.bulk import read_usage
 from exporter.ledger.snapshot import BillLine, FactKey, SeriesKey, Snapshot, StreamKey, UsageSeries
 from exporter.ledger.streams import Streams
@@ -73,12 +69,12 @@ class Reader:
         self._revision += 1
         self._streams.touch(keys)
 
-    def saw(self, collector: str, batch: Batch, bill: bool) -> None:
-        """Note what else than usage a batch changed; `bill`: it said, or took back, bill lines."""
+    def saw(self, collector: str, batch: Batch, billed: bool) -> None:
+        """Note what else than usage a batch changed; `billed`: it said, or took back, bill lines."""
         self._streams.touch((collector, observed.stream) for observed in batch.observed)
         if batch.reservations:
             self._reservations = None
-        if bill:
+        if billed:
             self._bill = None
         if batch.nodes and self._nodes is not None:
             self._nodes = self._nodes | {(collector, node.key): node for node in batch.nodes}
@@ -102,7 +98,7 @@ class Reader:
         if self._reservations is None:
             self._reservations = self._read_reservations()
         if self._bill is None:
-            self._bill = self._read_bill()
+            self._bill = tuple(bill.read(self._db))
         if self._nodes is None:
             self._nodes = facts.read_nodes(self._db)
         if self._allocations is None:
@@ -171,14 +167,6 @@ class Reader:
     def _read_reservations(self) -> tuple[Reservation, ...]:
         rows = self._db.execute("SELECT card, terms, start, stop FROM reservations ORDER BY start, id")
         return tuple(_reservation(*row) for row in rows)
-
-    def _read_bill(self) -> tuple[BillLine, ...]:
-        alike, decode = facts.read_days(self._db), msgspec.json.Decoder(Charge).decode
-        rows = self._db.execute("SELECT collector, part, start, charge FROM charges ORDER BY id")
-        return tuple(
-            BillLine(collector, part, decode(text), alike.get((collector, part, start - start % DAY), 1))
-            for collector, part, start, text in rows
-        )
 
     def _refresh_loads(self) -> None:
         if self._dirty_loads is None:

@@ -4,7 +4,11 @@ Plain SQL that SQLite and PostgreSQL both accept, but for WITHOUT ROWID, which P
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from exporter.ledger import bill
+
+Step = str | Callable[[sqlite3.Connection], None]
 
 VERSION_1 = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -117,7 +121,19 @@ VERSION_3 = (
     "INSERT INTO folds SELECT DISTINCT workload, path, alternative, 0, '', '' FROM evaluations",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (VERSION_1, VERSION_2, VERSION_3)
+VERSION_4: tuple[Step, ...] = (
+    # What many lines of bills have in common, once; and what each part says of each UTC day, its lines as one text (see
+    # collectors.bill_days). `alike`: how many deliveries in a row said the same of the day.
+    "CREATE TABLE bill_kinds (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, kind TEXT NOT NULL)",
+    """CREATE TABLE bill (
+        collector TEXT NOT NULL, part TEXT NOT NULL, day BIGINT NOT NULL, digest TEXT NOT NULL, alike BIGINT NOT NULL,
+        kinds TEXT NOT NULL, lines TEXT NOT NULL, PRIMARY KEY (collector, part, day))""",
+    bill.migrate,
+    "DROP TABLE charges",
+    "DROP TABLE bill_days",
+)
+
+MIGRATIONS: tuple[Sequence[Step], ...] = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 """MIGRATIONS[n] brings a ledger from schema version n to n + 1."""
 
 
@@ -138,7 +154,10 @@ def migrate(connection: sqlite3.Connection) -> None:
         )
     for step in range(version, len(MIGRATIONS)):
         connection.execute("BEGIN IMMEDIATE")
-        for statement in MIGRATIONS[step]:
-            connection.execute(statement)
+        for one in MIGRATIONS[step]:
+            if isinstance(one, str):
+                connection.execute(one)
+            else:
+                one(connection)
         connection.execute(f"PRAGMA user_version = {step + 1}")
         connection.execute("COMMIT")

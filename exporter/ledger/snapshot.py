@@ -196,7 +196,8 @@ class Snapshot:
     place: a snapshot is valid until the next one is taken. All else is the same object until it changes.
 
     `nodes` and `allocations` are by (collector, key); where one still runs it ends at `records.OPEN`, and what is known
-    of it ends where its collector's stream does (`seen_through`).
+    of it ends where its collector's stream does (`seen_through`). `checks` are the collectors that were checks of a
+    meter when they were configured last.
     """
 
     revision: int
@@ -209,6 +210,7 @@ class Snapshot:
     nodes: Mapping[FactKey, Node] = field(default_factory=dict)
     allocations: Mapping[FactKey, Allocation] = field(default_factory=dict)
     list_prices: tuple[ListPrice, ...] = ()
+    checks: frozenset[str] = frozenset()
 
     def seen_through(self, collector: str) -> int:
         """The instant through which `collector` as a whole vouches for what it sees (epoch seconds); 0 before any."""

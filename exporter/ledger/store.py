@@ -1,44 +1,32 @@
 """The ledger on SQLite: every change is one transaction, and the counters move with what moved them."""
 
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from decimal import Context, Decimal
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import Batch, Charge
-from exporter.ledger import counted, evaluated, facts, files
+from exporter.ledger import bill, counted, evaluated, files, sources
 from exporter.ledger.counted import Growth
+from exporter.ledger.counters import Counter, CounterKey, Counters
 from exporter.ledger.files import LedgerBusyError, LedgerUnreadableError
 from exporter.ledger.reader import Reader
 from exporter.ledger.rollup import roll_up
 from exporter.ledger.snapshot import Evaluation, Fold, Increment, SeriesKey, Snapshot
+from exporter.ledger.sources import Sources
 from exporter.ledger.writer import Writer
 
-__all__ = ["CounterKey", "Ledger", "LedgerBusyError", "LedgerUnreadableError", "LedgerUnwritableError"]
-
-CounterKey = tuple[str, tuple[str, ...]]
-"""(family, label values in the family's order)."""
+__all__ = ["Counter", "CounterKey", "Ledger", "LedgerBusyError", "LedgerUnreadableError", "LedgerUnwritableError"]
 
 T = TypeVar("T")
-EXACT = Context(prec=60)
 FINE_RETENTION = 8 * 86400
 RETENTION = 400 * 86400
 
 
 class LedgerUnwritableError(Exception):
     """The ledger could not be written (disk full, read-only). Nothing of the transaction was kept; try again later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """A counter's committed value and when the ledger first saw it (epoch seconds)."""
-
-    value: Decimal
-    created: float
 
 
 class Ledger:
@@ -69,10 +57,10 @@ class Ledger:
         self._lock = threading.RLock()
         self._write = Writer(self._db)
         self._reader = Reader(self._db, every_load)
-        self._counters: dict[CounterKey, Counter] = self._load_counters()
-        self._pending: dict[CounterKey, Counter] = {}  # moved inside the open transaction
+        self._counters = Counters(self._db)
         self.first_start = int(self._meta("first_start", str(now)))
         self.fine_from = int(self._meta("fine_from", "0"))
+        self.sources: Sources = sources.read(self._db)  # configured still or not
         self._refused: set[str] = set()  # what could not be written when it was last tried
 
     @classmethod
@@ -148,7 +136,26 @@ class Ledger:
     def newest_bill_day(self, collector: str, by: int) -> int:
         """The newest UTC day that the bill of `collector` speaks of and that began by the instant `by`; 0 if none."""
         with self._lock:
-            return facts.newest_day(self._db, collector, by)
+            return bill.newest_day(self._db, collector, by)
+
+    def note_sources(self, configured: Sources) -> dict[str, str]:
+        """Keep what the collectors of usage are: those that are not `configured` any more stay what they were. One that
+        is configured under another name goes on under that; returned are these, the new names by the former ones."""
+        with self._lock:
+            moved = sources.renamed(self.sources, configured)
+            moved = {old: new for old, new in moved.items() if not sources.has_said(self._db, new)}
+            found = {**{name: kept for name, kept in self.sources.items() if name not in moved}, **configured}
+
+            def work() -> None:
+                for old, new in moved.items():
+                    sources.rename(self._db, old, new)
+                sources.write(self._db, found)
+
+            if found != self.sources:
+                self._transaction("note_sources", work)
+                self._reader.touch_all()
+                self.sources = found
+            return moved
 
     def asked(self, collector: str) -> dict[str, int]:
         """The streams of `collector` that have vouched for some time and are not retired, with the end of that time."""
@@ -174,7 +181,7 @@ class Ledger:
                 "INSERT INTO accruals VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET through = excluded.through",
                 [(key, through) for key, through, _ in accruals],
             )
-            self._count((step for _, _, increments in accruals for step in increments), now)
+            self._counters.move((step for _, _, increments in accruals for step in increments), now)
 
         with self._lock:
             self._transaction("accrue", work)
@@ -186,7 +193,7 @@ class Ledger:
 
     def counters(self) -> dict[CounterKey, Counter]:
         with self._lock:
-            return dict(self._counters)
+            return dict(self._counters.kept)
 
     def retire(self, collector: str, streams: Iterable[str], at: int) -> None:
         """Say that `streams` are no longer asked for coverage from `at` on (target gone from the configuration)."""
@@ -198,10 +205,19 @@ class Ledger:
             )
             self._reader.touch_streams((collector, stream) for _, stream, _ in rows)
 
-    def store_evaluations(self, evaluations: Sequence[Evaluation], folds: Iterable[Fold] = ()) -> None:
-        """Keep evaluations for good; one that is already stored stays as it was. `folds` are what they lead to."""
+    def store_evaluations(
+        self,
+        evaluations: Sequence[Evaluation],
+        folds: Iterable[Fold] = (),
+        void: Iterable[tuple[str, str, str, int]] = (),
+    ) -> None:
+        """Keep evaluations for good; one that is already stored stays as it was. `folds` are what they lead to.
+
+        `void`: of a workload, path and alternative, those stored for after an instant are forgotten first: they were
+        made by a clock that was ahead.
+        """
         with self._lock:
-            self._transaction("store_evaluations", lambda: evaluated.write(self._db, evaluations, folds))
+            self._transaction("store_evaluations", lambda: evaluated.write(self._db, evaluations, folds, void))
 
     def folds(self) -> list[Fold]:
         """One for every workload, path and alternative that was ever evaluated, with the newest state that was kept."""
@@ -235,7 +251,8 @@ class Ledger:
     def snapshot(self) -> Snapshot:
         """The ledger as values. Valid until the next snapshot: its usage series are brought up to date in place."""
         with self._lock:
-            return self._reader.snapshot(self.fine_from)
+            checks = frozenset(name for name, source in self.sources.items() if source.role == "check")
+            return replace(self._reader.snapshot(self.fine_from), checks=checks)
 
     def compact(self, now: int) -> None:
         """Roll 5-minute rows older than the fine retention up to hours, and drop what is older than the retention.
@@ -249,6 +266,7 @@ class Ledger:
 
             def work() -> None:
                 roll_up(self._db, self.fine_from, fine_from, now - self._retain)
+                self._write.bills.forget_unused()
                 self._db.execute("UPDATE meta SET value = ? WHERE key = 'fine_from'", (str(fine_from),))
 
             self._transaction("compact", work)
@@ -265,39 +283,24 @@ class Ledger:
     ) -> dict[int, int]:
         more: list[Increment] = []
         touched: dict[int, int] = {}
-        old: Sequence[Charge] = ()
         if batch.window is not None:
-            old, dropped = self._write.clear(collector, batch)
-            touched.update(dropped)
+            touched.update(self._write.clear(collector, batch))
             if restated is not None:
-                more.extend(restated(old, batch.charges))
+                more.extend(restated(self._write.bills.said(collector, batch.part, batch.window), batch.charges))
+        billed = self._write.bills.write(collector, batch)
         for usage in batch.usage:
             series, start = self._write.usage(collector, batch, usage, now, self.fine_from)
             touched[series] = min(start, touched.get(series, start))
         self._write.rest(collector, batch)
         if batch.cursor is not None:
             self._write.cursor(collector, batch.part, batch.cursor, now)
-        self._count((*increments, *more), now)
-        self._reader.saw(collector, batch, bool(old or batch.charges))
+        self._counters.move((*increments, *more), now)
+        self._reader.saw(collector, batch, billed)
         return touched
 
     def _part_series(self, collector: str, part: str) -> dict[int, SeriesKey]:
         rows = self._db.execute("SELECT id FROM series WHERE collector = ? AND part = ?", (collector, part)).fetchall()
         return {series: self._reader.read_key(series) for (series,) in rows}
-
-    def _count(self, increments: Iterable[Increment], now: int) -> None:
-        moved = self._pending
-        for step in increments:
-            if step.amount < 0:
-                raise ValueError(f"a counter must not fall: {step}")
-            key = (step.family, step.labels)
-            old = moved.get(key) or self._counters.get(key) or Counter(Decimal(0), float(now))
-            moved[key] = Counter(EXACT.add(old.value, step.amount), old.created)
-        self._db.executemany(
-            "INSERT INTO counters VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (family, labels) DO UPDATE SET value = excluded.value",
-            [(family, json.dumps(labels), str(c.value), c.created) for (family, labels), c in moved.items()],
-        )
 
     def _unlock(self) -> None:
         if self._lock_file is not None:
@@ -306,7 +309,7 @@ class Ledger:
     def _transaction(self, what: str, work: Callable[[], T]) -> T:
         if self._reading:
             raise LedgerUnwritableError(f"{self.path}: opened for reading only")
-        self._pending.clear()
+        self._counters.begin()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             result = work()
@@ -318,7 +321,7 @@ class Ledger:
         except BaseException:
             self._roll_back()
             raise
-        self._counters.update(self._pending)
+        self._counters.keep()
         self._refused.discard(what)
         return result
 
@@ -333,7 +336,3 @@ class Ledger:
             self._db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, default))
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else default
-
-    def _load_counters(self) -> dict[CounterKey, Counter]:
-        rows = self._db.execute("SELECT family, labels, value, created FROM counters")
-        return {(f, tuple(json.loads(labels))): Counter(Decimal(value), created) for f, labels, value, created in rows}

@@ -5,10 +5,9 @@ import logging
 import sqlite3
 from dataclasses import replace
 
-import msgspec
-
-from collectors.records import CORE_TOKEN_TYPES, Batch, Charge, EngineLoad, Observed, Reservation, Usage
+from collectors.records import CORE_TOKEN_TYPES, Batch, EngineLoad, Observed, Reservation, Usage
 from exporter.ledger import facts
+from exporter.ledger.bill import Bills
 
 _COLUMNS = ", ".join(CORE_TOKEN_TYPES)
 _ADD_USAGE = f"""
@@ -43,11 +42,13 @@ class Writer:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.bills = Bills(db)
         self._ids: dict[tuple[object, ...], int] = {}
 
     def forget(self) -> None:
         """After a roll-back ids handed out inside the transaction are void."""
         self._ids.clear()
+        self.bills.forget()
 
     def usage(self, collector: str, batch: Batch, usage: Usage, now: int, fine_from: int) -> tuple[int, int]:
         series = self._series(collector, batch, usage)
@@ -63,13 +64,10 @@ class Writer:
         )
         return series, start
 
-    def clear(self, collector: str, batch: Batch) -> tuple[list[Charge], dict[int, int]]:
-        """Delete what this part said of the batch's window; return the old charges and the touched series."""
+    def clear(self, collector: str, batch: Batch) -> dict[int, int]:
+        """Delete the usage that this part said of the batch's window; return the touched series."""
         assert batch.window is not None
         key = (collector, batch.part, batch.window.start, batch.window.end)
-        where = "WHERE collector = ? AND part = ? AND start >= ? AND start < ?"
-        old = [decode_charge(text) for (text,) in self._db.execute(f"SELECT charge FROM charges {where}", key)]
-        self._db.execute(f"DELETE FROM charges {where}", key)
         touched: dict[int, int] = {}
         ids = self._db.execute("SELECT id FROM series WHERE collector = ? AND part = ?", key[:2]).fetchall()
         for (series,) in ids if batch.part else ():
@@ -78,10 +76,9 @@ class Writer:
                     f"DELETE FROM {table} WHERE series = ? AND start >= ? AND start < ?", (series, *key[2:])
                 )
             touched[series] = batch.window.start
-        return old, touched
+        return touched
 
     def rest(self, collector: str, batch: Batch) -> None:
-        self._charges(collector, batch)
         facts.write(self._db, collector, batch)
         for reservation in batch.reservations:
             self._reservation(collector, batch.part, reservation)
@@ -93,15 +90,6 @@ class Writer:
                 "UPDATE retired SET back = ? WHERE collector = ? AND stream = ? AND back IS NULL",
                 (observed.window.start, collector, observed.stream),
             )
-
-    def _charges(self, collector: str, batch: Batch) -> None:
-        rows = [
-            (collector, batch.part, charge.window.start, charge.window.end, encode_charge(charge))
-            for charge in batch.charges
-        ]
-        self._db.executemany("INSERT INTO charges (collector, part, start, stop, charge) VALUES (?, ?, ?, ?, ?)", rows)
-        if batch.window is not None:
-            facts.note_days(self._db, collector, batch.part, batch.window, [(row[2], row[4]) for row in rows])
 
     def cursor(self, collector: str, part: str, cursor: str, now: int) -> None:
         """Move the part's position; an empty cursor forgets the part."""
@@ -167,14 +155,6 @@ class Writer:
                 "ON CONFLICT (collector, stream, start) DO UPDATE SET stop = excluded.stop, up = excluded.up",
                 (collector, o.stream, o.window.start, o.window.end, int(o.up)),
             )
-
-
-def encode_charge(charge: Charge) -> str:
-    return msgspec.json.encode(charge).decode()
-
-
-def decode_charge(text: str) -> Charge:
-    return msgspec.json.decode(text, type=Charge)
 
 
 def encode_terms(r: Reservation) -> str:

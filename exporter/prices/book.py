@@ -67,16 +67,22 @@ class PriceBook:
 
     def rate(self, key: PriceKey, at: int) -> Rate | None:
         """The rate for `key` at the instant `at` (epoch seconds), or None if no price is known."""
-        return next((rate for rate in self.rates.get(key, ()) if rate.covers(at)), None)
+        for rate in self.rates.get(key, ()):
+            if rate.covers(at):
+                return rate
+        return None
 
     def missing(self, keys: Iterable[PriceKey]) -> set[PriceKey]:
         """The keys that were never looked up."""
         return {key for key in keys if key not in self.rates}
 
-    def constant(self, key: PriceKey) -> bool:
-        """Whether `key` has the same price, or none, at all times."""
+    def lasting(self, key: PriceKey) -> tuple[Rate, ...] | None:
+        """The rates of `key` if none of them is dated: the first one, if any, is its price at all times."""
         rates = self.rates.get(key, ())
-        return all(rate.start is None and rate.end is None and rate.day is None for rate in rates)
+        for rate in rates:
+            if rate.start is not None or rate.end is not None or rate.day is not None:
+                return None
+        return rates
 
     def changes(self, key: PriceKey, start: int, end: int) -> list[int]:
         """The instants inside `(start, end)` at which the price of `key` may change, ascending."""

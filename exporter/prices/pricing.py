@@ -1,16 +1,16 @@
 """Tokens times a dated price. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from exporter.prices.book import Rate
 
 CACHED_TYPES = ("cache_read", "cache_write", "cache_write_1h")
+_CACHED = frozenset(CACHED_TYPES)
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(NamedTuple):
     """What tokens cost: `usd` of those that have a price (also `by_type`, where the price per request is left out), and
     the others as a count by token type."""
 
@@ -19,11 +19,29 @@ class Priced:
     by_type: Mapping[str, Decimal]
 
 
-def cost(rate: Rate, tokens: Mapping[str, int], band: int, requests: int, cached_as_input: bool = False) -> Priced:
-    """The cost in USD of `tokens` (by disjoint type) of `requests` requests that all lie in the band with edge `band`.
+class Tariff(NamedTuple):
+    """One price vector: USD per token by type, and per request."""
 
-    A token type without a price leaves as unpriced: it is never 0 USD, and cached tokens never pay the input price.
-    No token of a type is never unpriced.
+    prices: Mapping[str, Decimal]
+    per_request: Decimal
+
+    def cost(self, tokens: Mapping[str, int], requests: int) -> Priced:
+        """The cost in USD of `tokens` (by disjoint type) of `requests` requests.
+
+        A token type without a price leaves as unpriced: it is never 0 USD. No token of a type is never unpriced.
+        """
+        usd, by_type, unpriced = self.per_request * requests, {}, {}
+        for token_type, count in tokens.items():
+            if token_type in self.prices:
+                by_type[token_type] = part = self.prices[token_type] * count
+                usd += part
+            elif count:
+                unpriced[token_type] = count
+        return Priced(usd, unpriced, by_type)
+
+
+def tariff(rate: Rate, band: int, cached_as_input: bool = False) -> Tariff:
+    """The prices of requests that all lie in the band with edge `band`. Cached tokens never pay the input price.
 
     `cached_as_input` is for a counterfactual only: self-hosted tokens at the price of an API alternative. If the rate
     has no price for any cached type in any band, such a host gives no cache discount and would bill these tokens as
@@ -33,13 +51,12 @@ def cost(rate: Rate, tokens: Mapping[str, int], band: int, requests: int, cached
     prices = rate.prices(band)
     if cached_as_input and "input" in prices and not _prices_cached(rate):
         prices = {**prices, **dict.fromkeys(CACHED_TYPES, prices["input"])}
-    by_type, unpriced = {}, {}
-    for token_type, count in tokens.items():
-        if token_type in prices:
-            by_type[token_type] = prices[token_type] * count
-        elif count:
-            unpriced[token_type] = count
-    return Priced(sum(by_type.values(), rate.per_request * requests), unpriced, by_type)
+    return Tariff(prices, rate.per_request)
+
+
+def cost(rate: Rate, tokens: Mapping[str, int], band: int, requests: int, cached_as_input: bool = False) -> Priced:
+    """The cost in USD of `tokens` of `requests` requests that all lie in the band with edge `band`, see `tariff`."""
+    return tariff(rate, band, cached_as_input).cost(tokens, requests)
 
 
 def blended(rate: Rate, mix: Mapping[str, int], band: int = 0) -> Decimal | None:
@@ -54,4 +71,4 @@ def blended(rate: Rate, mix: Mapping[str, int], band: int = 0) -> Decimal | None
 
 
 def _prices_cached(rate: Rate) -> bool:
-    return any(token_type in prices for _, prices in rate.bands for token_type in CACHED_TYPES)
+    return not all([_CACHED.isdisjoint(prices) for _, prices in rate.bands])

@@ -37,6 +37,10 @@ _UNKNOWN = {
         "There is not enough history yet: a status needs at least a day of covered data.",
         "Nothing. Wait; the figures shown are real, only the verdict is held back.",
     ),
+    "first_slot": Advice(
+        "There are no figures yet: no slot of five minutes has closed in which usage was read and the cost is known.",
+        "Nothing in the first minutes. If it stays so, “explain” says under COVERAGE what is missing.",
+    ),
     "idle": Advice(
         "There were no tokens and no cost in the decision window.",
         "Nothing, if the workload is meant to be idle. Otherwise check that its traffic still matches it.",
@@ -59,9 +63,8 @@ _UNKNOWN = {
     ),
     "no_usage": Advice(
         "A rate card, a bill or pods with GPUs name this workload, but no source has reported usage of it.",
-        "Nothing, if it serves no tokens (training, batch) or a sidecar reads its engine. If a collector is "
-        "failing, mend it first. Otherwise check that the workload's name or “match” agrees with the labels of the "
-        "engine or log, then run “check”.",
+        "Nothing, if it serves no tokens (training, batch). If a collector is failing, mend it first. Otherwise check "
+        "that the workload's name or “match” agrees with the labels of the engine or log, then run “check”.",
     ),
 }
 
@@ -70,10 +73,10 @@ def advice(report: WorkloadReport, decision: Decision | None) -> Advice:
     """What to say of a workload against its primary alternative (`decision`, None if it has none)."""
     if decision is None:
         return _UNKNOWN["no_usage" if report.first_seen is None else "no_alternative"]
-    if decision.status is None:
-        return _UNKNOWN["too_young"]
-    if decision.status.name == "unknown":
-        reason = decision.status.reason
+    reason = decision.status.reason if decision.status else "too_young"
+    if reason == "too_young" and not _has_figures(report):
+        reason = "first_slot"
+    if decision.status is None or decision.status.name == "unknown":
         return _UNKNOWN.get(
             reason,
             Advice(f"The status is not known ({reason or 'no reason given'}).", "Run “explain” for the derivation."),
@@ -81,6 +84,10 @@ def advice(report: WorkloadReport, decision: Decision | None) -> Advice:
     if decision.status.name == "break_even":
         return _break_even(report, decision)
     return _move(report.path, decision) if dearer(report.path, decision.status.name) else _stay(report)
+
+
+def _has_figures(report: WorkloadReport) -> bool:
+    return any(one is not None and one.covered_seconds for one in (*report.windows.values(), report.decision_window))
 
 
 def compared(report: WorkloadReport, decision: Decision | None) -> bool:

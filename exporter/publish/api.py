@@ -138,4 +138,5 @@ def _bill(bill: BillReport) -> dict[str, Any]:
         states={state: _plain(usd) for state, usd in bill.states.items()},
         drift_ratio=bill.drift_ratio,
         waterfall={part: _plain(usd) for part, usd in bill.waterfall.items()},
+        no_rate=list(bill.no_fx) or None,
     )

@@ -14,7 +14,7 @@ from exporter.publish import text
 from exporter.publish.advice import advice
 from exporter.publish.explain_case import PATHS, STATUSES, Case, source_name
 from exporter.publish.explain_costs import cost_section
-from exporter.publish.explain_figures import api_section, capacity_section, coverage_section, tokens_section
+from exporter.publish.explain_figures import api_section, capacity_section, coverage_section, tokens_section, uncounted
 from exporter.publish.explain_status import status_section
 from exporter.publish.layout import prose
 from exporter.reconcile.build import Inputs, billing_of
@@ -102,6 +102,8 @@ def _to_do_section(case: Case) -> Iterator[str]:
 
 def _advice(case: Case) -> str:
     state = case.state
+    if case.reason == "coverage" and _will_be_covered(case):
+        return _WAIT
     if case.reason in _ON_REASON:
         return _ON_REASON[case.reason]
     if not case.reason and state.shown == "break_even" and state.streak is not None:
@@ -113,6 +115,16 @@ def _advice(case: Case) -> str:
     return f"{said.why} {said.to_do}"
 
 
+def _will_be_covered(case: Case) -> bool:
+    """Whether too little is covered only because there was nothing to cover, such as before a first source."""
+    figures = case.figures
+    return figures.covered_seconds + uncounted(case).seconds >= case.settings.min_coverage * figures.asked.seconds
+
+
+_WAIT = (
+    "Nothing is missing: for part of the decision window it had no source that could be read (see COVERAGE). Wait: the "
+    "status comes when the window holds enough of the time since."
+)
 _ON_REASON = {
     "coverage": "Too little of the decision window is covered: mend the source, or add the cost, that COVERAGE says is "
     "missing. The status returns by itself with coverage.",

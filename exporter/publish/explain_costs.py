@@ -179,7 +179,7 @@ def _billed(case: Case, line: BilledLine) -> str:
 def _because(by: Sequence[Said]) -> str:
     """Who said better, as in `Not counted, as ...`."""
     if not by:
-        return "the bill for it is claimed as a whole by a rate card or another workload"
+        return "the bill for it is claimed as a whole by a rate card or a tag"
     bills = sorted({collector for evidence, collector in by if evidence in BILLED})
     reasons = [f"bill {bills[0]} says what was paid"] if len(bills) == 1 else []
     reasons += [f"bills {' and '.join(bills)} say what was paid"] if len(bills) > 1 else []

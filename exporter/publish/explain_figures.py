@@ -73,13 +73,45 @@ def coverage_section(case: Case) -> Iterator[str]:
     share = text.percent(figures.coverage_ratio)
     yield f"COVERAGE  {share}: {text.span(figures.covered_seconds)} of {text.span(asked.seconds)}, {within}"
     yield from prose(f"Below {text.percent(case.settings.min_coverage)} the status is unknown.")
-    rows = []
-    for line in source_lines(case.view, case.inputs.snapshot.streams, asked, Intervals()):
-        rows.append((_missing(line.missing), source_name(line.source) + _gaps(line.missing)))
+    rows = [(_missing(line.missing), source_name(line.source) + _gaps(line.missing)) for line in _sources(case)]
     if case.view.path == "self_hosted":
-        unknown = Intervals([(asked.start, asked.end)]) - case.view.costs.known
-        rows.append((_missing(unknown), f"cost: no card and no bill{_gaps(unknown)}" if unknown else "cost"))
-    yield from table([("missing", "of"), *rows], "rl")
+        unknown = _without_cost(case)
+        why = f"cost: no price, card or bill of its own{_gaps(unknown)}"
+        rows.append((_missing(unknown), why if unknown else "cost"))
+    yield from table([("missing", "of"), *rows, *_not_missing(case)], "rl")
+
+
+def uncounted(case: Case) -> Intervals:
+    """The time of the decision window that is not covered, though neither a source nor the cost is missing in it."""
+    found = Intervals([(case.figures.asked.start, case.figures.asked.end)]) - covered(case) - _without_cost(case)
+    for line in _sources(case):
+        found -= line.missing
+    return found
+
+
+def _not_missing(case: Case) -> Iterator[tuple[str, str]]:
+    """Why time is uncounted."""
+    rest, streams = uncounted(case), case.inputs.snapshot.streams
+    sources = [streams[source] for source in case.view.sources if source in streams]
+    first = min((one.first_seen for one in sources), default=0)
+    there = Intervals()
+    for one in sources:
+        there |= Intervals([(one.first_seen, one.retired_at or case.end)]) - one.absent
+    if early := rest.clip(0, first):
+        yield _missing(early), f"(no source yet: the first was seen at {text.instant(first)})"
+    if away := rest.clip(first, case.end) - there:
+        yield _missing(away), f"(no source there{_gaps(away)})"
+    if partly := rest.clip(first, case.end) & there:
+        yield _missing(partly), "(slots covered in part: only whole ones count)"
+
+
+def _sources(case: Case) -> list[SourceLine]:
+    return source_lines(case.view, case.inputs.snapshot.streams, case.figures.asked, Intervals())
+
+
+def _without_cost(case: Case) -> Intervals:
+    asked = Intervals([(case.figures.asked.start, case.figures.asked.end)])
+    return asked - case.view.costs.known if case.view.path == "self_hosted" else Intervals()
 
 
 def _missing(gaps: Intervals) -> str:

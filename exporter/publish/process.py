@@ -16,7 +16,7 @@ def _collector() -> ProcessCollector:
 def process_samples() -> list[FamilySamples]:
     """Memory, processor time, open files and start of this process; empty where there is no /proc."""
     return [
-        FamilySamples(
+        FamilySamples.of(
             Family(
                 f"{metric.name}_total" if metric.type == "counter" else metric.name,
                 _kind(metric.type),

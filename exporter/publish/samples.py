@@ -6,7 +6,8 @@ from math import inf
 from operator import is_
 
 from exporter.publish.families import BY_NAME
-from exporter.publish.rows import OTHER, FamilySamples, Rows, in_order
+from exporter.publish.rows import OTHER, FamilySamples, Rows, in_order, merged
+from exporter.publish.sheets import Adding, Sheets
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile.report import (
     STATUSES,
@@ -23,6 +24,7 @@ class Gatherer:
     """Gathers the samples of state after state: those of the workloads anew only when something changed."""
 
     def __init__(self) -> None:
+        self._sheets = Sheets(_workload)
         self._of: tuple[Sequence[WorkloadReport], set[str]] | None = None
         self._gauges: list[FamilySamples] = []
         self._beyond: dict[str, int] = {}
@@ -48,11 +50,15 @@ class Gatherer:
     def _gather(self, workloads: Sequence[WorkloadReport], folded: set[str]) -> None:
         if self._of is not None and _same(self._of[0], workloads) and self._of[1] == folded:
             return
-        rows = Rows(folded)
-        for workload in sorted(workloads, key=lambda one: (one.workload, one.path)):  # what is in order sorts faster
-            _workload(rows, workload)
-        _once_per_workload(rows, workloads)
-        self._of, self._gauges, self._beyond = (workloads, folded), rows.families(), rows.beyond_budget()
+        rows, self._of = Rows(folded), None
+        for report in workloads:
+            if report.workload in folded:
+                _workload(rows, report)
+        _fixed(rows, workloads)
+        named = self._sheets(report for report in workloads if report.workload not in folded)
+        self._gauges = merged([*named, *rows.families()])
+        self._beyond = {one.family.name: 0 for one in named} | rows.beyond_budget()
+        self._of = workloads, folded
 
 
 def samples(state: PublishState, max_workloads: int) -> list[FamilySamples]:
@@ -123,7 +129,7 @@ def _report(rows: Rows, report: Report) -> None:
         rows.add("llmcost_fx_usd_per_unit", (currency,), usd)
 
 
-def _workload(rows: Rows, report: WorkloadReport) -> None:
+def _workload(rows: Adding, report: WorkloadReport) -> None:
     key = report.workload, report.path
     for window, figures in report.windows.items():
         _window(rows, key, window, figures)
@@ -134,14 +140,19 @@ def _workload(rows: Rows, report: WorkloadReport) -> None:
         rows.add("llmcost_token_type_usd_per_token", (*key, token_type, method), usd)
     for decision in report.decisions:
         _decision(rows, key, decision)
+    if report.path == "self_hosted":
+        labels = (report.workload,)
+        rows.add("llmcost_utilization_ratio", labels, report.utilization_ratio)
+        rows.add("llmcost_unused_capacity_cost_usd", labels, report.unused_capacity_usd)
+        rows.add("llmcost_capacity_tokens_per_second", labels, report.capacity_tokens_per_second)
+        rows.add("llmcost_capacity_samples", labels, report.capacity_samples)
 
 
-def _window(rows: Rows, key: tuple[str, str], window: str, figures: WindowFigures) -> None:
+def _window(rows: Adding, key: tuple[str, str], window: str, figures: WindowFigures) -> None:
     rows.add("llmcost_effective_usd_per_token", (*key, window), figures.usd_per_token)
     rows.add("llmcost_window_coverage_ratio", (*key, window), figures.coverage_ratio)
-    if figures.cost_usd is not None:
-        for component in sorted({component for component, _ in figures.cost_by}):
-            rows.add("llmcost_effective_cost_usd", (*key, component, window), figures.cost_of(component))
+    for component, usd in figures.cost_by_component().items() if figures.cost_usd is not None else ():
+        rows.add("llmcost_effective_cost_usd", (*key, component, window), usd)
     for token_type, tokens in figures.tokens.items():
         rows.add("llmcost_window_tokens", (*key, token_type, window), tokens)
     for name, alternative in figures.alternatives.items():
@@ -149,7 +160,7 @@ def _window(rows: Rows, key: tuple[str, str], window: str, figures: WindowFigure
         rows.add("llmcost_break_even_ratio", (*key, name, window), alternative.ratio)
 
 
-def _decision(rows: Rows, key: tuple[str, str], decision: Decision) -> None:
+def _decision(rows: Adding, key: tuple[str, str], decision: Decision) -> None:
     labels = *key, decision.alternative
     rows.add("llmcost_break_even_tokens_per_second", labels, decision.break_even_tokens_per_second)
     rows.add("llmcost_break_even_utilization_ratio", labels, decision.break_even_utilization_ratio)
@@ -162,18 +173,12 @@ def _decision(rows: Rows, key: tuple[str, str], decision: Decision) -> None:
     rows.add("llmcost_break_even_status_since_timestamp_seconds", labels, decision.status.since)
 
 
-def _once_per_workload(rows: Rows, reports: Iterable[WorkloadReport]) -> None:
-    """The families without `path`: capacity is the self-hosted path's; a fixed cost may stand on both, once counted."""
+def _fixed(rows: Rows, reports: Iterable[WorkloadReport]) -> None:
+    """A fixed cost may stand on both paths, and is counted once."""
     fixed: dict[str, Decimal] = {}
     for report in reports:
-        labels = (report.workload,)
         if report.fixed_usd_per_month is not None:
             fixed[report.workload] = max(report.fixed_usd_per_month, fixed.get(report.workload, Decimal(0)))
-        if report.path == "self_hosted":
-            rows.add("llmcost_utilization_ratio", labels, report.utilization_ratio)
-            rows.add("llmcost_unused_capacity_cost_usd", labels, report.unused_capacity_usd)
-            rows.add("llmcost_capacity_tokens_per_second", labels, report.capacity_tokens_per_second)
-            rows.add("llmcost_capacity_samples", labels, report.capacity_samples)
     for workload, usd in fixed.items():
         rows.add("llmcost_fixed_usd_per_month", (workload,), usd)
 

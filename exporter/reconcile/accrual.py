@@ -87,7 +87,7 @@ def rent_increments(
     what `better` replaces."""
     usd = Decimal(0)
     for reservation in reservations:
-        held = Intervals([(reservation.window.start, reservation.window.end)]).clip(since, until)
+        held = Intervals.span(max(reservation.window.start, since), min(reservation.window.end, until))
         paid = held & up if card.while_running else held
         kept, _ = card_rents(card, reservation.count * card.price_per_hour * fx, paid, better)
         usd += sum((rent.usd(paid) for rent in kept), Decimal(0))
@@ -96,7 +96,7 @@ def rent_increments(
 
 def node_increments(workload: str, rents: Iterable[Rent], since: int, until: int) -> Iterator[Increment]:
     """A workload's part of its nodes over `[since, until)` (epoch seconds), by component."""
-    span = Intervals([(since, until)])
+    span = Intervals.span(since, until)
     sums: dict[Component, Decimal] = {}
     for rent in rents:
         usd = rent.usd(span)

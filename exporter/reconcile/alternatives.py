@@ -8,6 +8,7 @@ from collectors.records import Path
 from exporter.config import Alternative, Workload
 from exporter.prices.book import PriceKey
 from exporter.reconcile.matching import names_of
+from exporter.reconcile.memo import once_for_each
 
 MAX_OTHERS = 3
 
@@ -37,12 +38,20 @@ def alternatives_of(
     """
     if path != "self_hosted":
         return ()
-    configured = names_of(workloads).by_name.get(name)
-    found = [_api(alternative) for alternative in (configured.alternatives if configured else ()) if alternative.api]
+    found = _configured(workloads).get(name, ())
     if not found and (name, path) in automatic:
         endpoint = automatic[name, path]
-        found = [ApiAlternative(f"api:{endpoint}", api_key(endpoint))]
-    return tuple(found[: 1 + MAX_OTHERS])
+        found = (ApiAlternative(f"api:{endpoint}", api_key(endpoint)),)
+    return found
+
+
+@once_for_each
+def _configured(workloads: Sequence[Workload]) -> dict[str, tuple[ApiAlternative, ...]]:
+    """The API alternatives that each workload configures, but for those that are too many."""
+    return {
+        name: tuple([_api(one) for one in workload.alternatives if one.api][: 1 + MAX_OTHERS])
+        for name, workload in names_of(workloads).by_name.items()
+    }
 
 
 def _api(alternative: Alternative) -> ApiAlternative:

@@ -8,9 +8,9 @@ shows more tokens than were metered, the rest of the bill is not a workload's (`
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import NamedTuple
+from functools import partial
 
 from collectors.records import DAY
 from exporter.config import Config
@@ -18,8 +18,10 @@ from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine, SeriesKey, Snapshot, UsageSeries
 from exporter.prices.book import PriceBook
 from exporter.reconcile.bill_state import evidence_of
+from exporter.reconcile.matching import check_collectors
 from exporter.reconcile.memo import Memo
 from exporter.reconcile.report import Evidence
+from exporter.reconcile.token_worth import ANY, NOTHING, Typed, Value, Values, at_prices_of, by_model, part, total
 from exporter.reconcile.tokens import Factor, price_tokens
 from exporter.reconcile.waterfall import on_bill
 
@@ -27,9 +29,6 @@ PROVIDER_KINDS = frozenset({"openai", "anthropic"})
 """Collectors that read a provider's own account of the usage it bills."""
 
 _DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
-
-ANY = ""
-"""The model of a bill line that does not name one."""
 
 MOST_UNPRICED = Decimal("0.01")
 """Share of a model's tokens without a list price up to which its bill still tells what the others cost."""
@@ -41,8 +40,9 @@ class BilledDay:
 
     `metered_usd` is the list value of what the meters counted, `usage_usd` that of the provider's own usage (None: it
     was not read, or not over the whole day); `priced` is False where too many of its tokens have no list price to share
-    the bill by. `evidence` is the least sure of its lines. Of a provider with several accounts (collectors) all this
-    is of all of them together: a meter does not know which account paid for a token.
+    the bill by. `alike_usd` is what was metered at the prices of the provider's own usage, if they differ: a gateway
+    may log an alias of another list price. `evidence` is the least sure of its lines. Of a provider with several
+    accounts (collectors) all this is of all of them together: a meter does not know which account paid for a token.
     """
 
     collector: str
@@ -54,11 +54,15 @@ class BilledDay:
     usage_usd: Decimal | None
     evidence: Evidence
     priced: bool = True
+    alike_usd: Decimal | None = None
 
     @property
     def worth_usd(self) -> Decimal:
-        """The list value that the bill is for: whichever saw more."""
-        return max(self.metered_usd, self.usage_usd or Decimal(0))
+        """The list value, at the meters' prices, that the bill is for: whichever saw more."""
+        usage, alike = self.usage_usd or Decimal(0), self.metered_usd if self.alike_usd is None else self.alike_usd
+        if not alike or alike == self.metered_usd:
+            return max(self.metered_usd, usage)
+        return self.metered_usd * max(alike, usage) / alike
 
     @property
     def factor(self) -> Decimal | None:
@@ -74,21 +78,6 @@ class Worth:
 
     metered: Mapping[str, Decimal]
     usage: Mapping[str, Decimal] | None
-
-
-class Value(NamedTuple):
-    """Some tokens: the list value in USD of those that have a price, all of them, and those without a price."""
-
-    usd: Decimal = Decimal(0)
-    tokens: int = 0
-    unpriced: int = 0
-
-    def plus(self, other: "Value") -> "Value":
-        return Value(self.usd + other.usd, self.tokens + other.tokens, self.unpriced + other.unpriced)
-
-
-Values = Mapping[tuple[str, str], Value]
-"""By collector and model without its date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +98,11 @@ class BilledPrices:
         provider = series.provider.casefold()
         if not on_bill(provider, series.service_tier):
             return ()
-        return self.spans.get((provider, undated(series.model))) or self.spans.get((provider, ANY), ())
+        own, of_all = self.spans.get((provider, undated(series.model)), ()), self.spans.get((provider, ANY), ())
+        if not (own and of_all):
+            return own or of_all
+        named = {factor[0] for factor in own}  # a bill may name its models on some days only
+        return tuple(sorted([*own, *(factor for factor in of_all if factor[0] not in named)]))
 
 
 def undated(model: str) -> str:
@@ -147,18 +140,15 @@ def billed_days(
     found: list[BilledDay] = []
     worths: dict[tuple[str, str, int], Worth] = {}
     by_provider = _api_series(snapshot.series)
-    checks = {one.name for one in config.collectors if getattr(one, "role", "meter") == "check"}
-    for (collector, provider, day), models in bill.items():
+    checks = check_collectors(config, snapshot)
+    for key, models in bill.items():
+        collector, provider, day = key
         if day >= now - now % DAY:
             continue
         accounts = {one.name for one in config.collectors if one.kind in PROVIDER_KINDS and one.kind == provider}
         read = {name for name in accounts if not Intervals([(day, day + DAY)]) - _observed(snapshot, name)}
-        values = _values_of(("worth", (collector, provider, day)), by_provider.get(provider, ()), day, book, memo)
-        metered = {name for name, _ in values} - checks
-        own = {collector} & accounts or accounts
-        worths[collector, provider, day] = Worth(
-            _by_model(values, metered - (accounts - own)), _by_model(values, own) if own and own <= read else None
-        )
+        values = _values_of(("worth", key), by_provider.get(provider, ()), day, book, memo)
+        worths[key], sums = _measured(key, values, accounts, read, checks, {*models}, memo)
         bills = _together(collector, provider, day, accounts, bill)
         used = {name for (name, _), value in values.items() if name in accounts and value.tokens}
         whole = bool(accounts) and accounts <= read and (collector not in accounts or used <= bills.keys())
@@ -166,10 +156,58 @@ def billed_days(
             lines = [line for one in bills.values() for line in one.get(model, ())]
             alone = model != ANY or all(one.keys() <= {ANY} for one in bills.values())
             if alone and all(line.charge.currency in fx for line in lines):
-                sums = _sum(values, metered, model), _sum(values, accounts, model) if whole else None
-                found.append(_day((collector, provider, model, day), lines, *sums, fx, now))
-    memo.keep("worth", set(bill))
+                mine, usage, alike_usd = sums[model]
+                one = _day((collector, provider, model, day), lines, mine, usage if whole else None, fx, now)
+                found.append(replace(one, alike_usd=alike_usd))
+    for kind in ("worth", "alike", "measure", "sums"):
+        memo.keep(kind, set(bill))
     return ApiBill(tuple(found), worths)
+
+
+def _measured(
+    key: tuple[str, str, int],
+    values: Values,
+    accounts: set[str],
+    read: set[str],
+    checks: Collection[str],
+    models: set[str],
+    memo: Memo,
+) -> tuple[Worth, Mapping[str, tuple[Value, Value, Decimal]]]:
+    """What the bill of that collector, provider and day is measured by, and its sums by model; the same as before while
+    the tokens of the day, and their prices, are."""
+    metered, own = {name for name, _ in values}.difference(checks), {key[0]} & accounts or accounts
+    alike = memo.same(("alike", key), (values,), partial(at_prices_of, values, accounts))
+    worth_of = (alike, metered, accounts, own, read)
+    sums_of = (values, alike, metered, accounts, models)
+    return (
+        memo.equal(("measure", key), worth_of, partial(_worth, *worth_of)),
+        memo.equal(("sums", key), sums_of, partial(_sums, *sums_of)),
+    )
+
+
+def _sums(
+    values: Values, alike: Values, metered: Collection[str], accounts: Collection[str], models: Iterable[str]
+) -> dict[str, tuple[Value, Value, Decimal]]:
+    """By model: what was metered, what the accounts say was used, and the first at the prices of the second."""
+    return {
+        model: (total(values, metered, model), total(values, accounts, model), total(alike, metered, model).usd)
+        for model in models
+    }
+
+
+def _worth(
+    values: Values, metered: Collection[str], accounts: Collection[str], own: Collection[str], read: Collection[str]
+) -> Worth:
+    """What the bill of the accounts `own` is measured by. A meter that is none does not know which account paid for a
+    token: of several, each has its part by its own usage of the model; none, while that of one of them is not known."""
+    mine = by_model(values, set(metered) & set(own))
+    shared = by_model(values, set(metered) - set(accounts))
+    if shared and own != accounts and not set(accounts) <= set(read):
+        return Worth(mine, None)
+    for model, usd in shared.items():
+        share = part(values, own, accounts, model) if own != accounts else 1
+        mine[model] = mine.get(model, Decimal(0)) + usd * share
+    return Worth(mine, by_model(values, own) if own and set(own) <= set(read) else None)
 
 
 def _together(
@@ -228,20 +266,6 @@ def _day(
     return BilledDay(*key, billed, metered.usd, None if usage is None else usage.usd, evidence, priced)
 
 
-def _sum(values: Values, collectors: Collection[str], model: str) -> Value:
-    """The tokens of `model`, or (ANY) of all models, that `collectors` counted."""
-    total = Value()
-    for (collector, name), value in values.items():
-        if collector in collectors and model in (name, ANY):
-            total = total.plus(value)
-    return total
-
-
-def _by_model(values: Values, collectors: Collection[str]) -> dict[str, Decimal]:
-    models = {model for (name, model), value in values.items() if name in collectors and value.unpriced < value.tokens}
-    return {model: _sum(values, collectors, model).usd for model in models}
-
-
 def _values_of(
     name: tuple[str, tuple[str, str, int]], series: Sequence[UsageSeries], day: int, book: PriceBook, memo: Memo
 ) -> Values:
@@ -253,13 +277,12 @@ def _values_of(
 def _values(series: Iterable[UsageSeries], day: int, book: PriceBook) -> dict[tuple[str, str], Value]:
     found: dict[tuple[str, str], Value] = {}
     for one in series:
-        priced, tokens = (
-            price_tokens([one], Intervals([(day, day + DAY)]), book),
-            sum(one.tokens(day, day + DAY).values()),
-        )
+        whole_day = Intervals([(day, day + DAY)])
+        priced, tokens = price_tokens([one], whole_day, book), one.tokens(day, day + DAY)
+        types = {t: Typed(usd, tokens[t] - priced.unpriced.get(t, 0)) for t, usd in priced.by_type.items()}
         key = (one.key.collector, undated(one.key.model))
-        value = Value(priced.usd or Decimal(0), tokens, priced.unpriced_tokens)
-        found[key] = found.get(key, Value()).plus(value)
+        value = Value(priced.usd or Decimal(0), sum(tokens.values()), priced.unpriced_tokens, types)
+        found[key] = found.get(key, NOTHING).plus(value)
     return found
 
 

@@ -129,8 +129,8 @@ def bill_reports(
 ) -> tuple[BillReport, ...]:
     """Every collector's bill over the windows `[starts[name], end)`, in USD at `fx` (USD per unit of currency).
 
-    `states` are effective costs by collector, currency, charge period and state. A bill in a currency without a rate
-    has no figures: `billed_usd` is None, `parts` and `states` are empty.
+    `states` are effective costs by collector, currency, charge period and state. What is billed in a currency without a
+    rate is in no figure, and the currency in `no_fx`; where that is all of a bill, `billed_usd` is None.
     """
     reports = []
     for name, start in starts.items():
@@ -172,17 +172,18 @@ def _report(
     fx: Mapping[str, Decimal],
     states: Mapping[str, Decimal],
 ) -> BillReport:
-    if any(currency not in fx for currency in sums):
-        return BillReport(collector, window, None, {})
+    no_fx = tuple(sorted(sums.keys() - fx.keys()))
+    if len(no_fx) == len(sums):
+        return BillReport(collector, window, None, {}, no_fx=no_fx)
     usd: dict[str, dict[str, Decimal]] = {basis: {} for basis in BASES}
-    for currency, one in sums.items():
+    for currency in sorted(sums.keys() & fx.keys()):
         for basis in BASES:
-            for part, amount in one.parts[basis].items():
+            for part, amount in sums[currency].parts[basis].items():
                 _add(usd[basis], part, EXACT.multiply(amount, fx[currency]))
     billed = Decimal(0)
     for amount in usd["billed"].values():
         billed = EXACT.add(billed, amount)
-    return BillReport(collector, window, billed, usd, states)
+    return BillReport(collector, window, billed, usd, states, no_fx=no_fx)
 
 
 def gathered(

@@ -5,16 +5,14 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 
-from collectors.records import DAY, Charge, Component, Window
-from exporter.intervals import Intervals
+from collectors.records import DAY, Charge, Window
 from exporter.reconcile.api_costs import PROVIDER_KINDS, lines_of, undated
 from exporter.reconcile.bill import Gathered, bill_reports, gathered, share, states_of, touches
 from exporter.reconcile.bill_match import BillMatcher, scope_of
 from exporter.reconcile.bill_shares import splitter
 from exporter.reconcile.build import Inputs, api_bill, billing_of
-from exporter.reconcile.evidence import BILLED, Costs
+from exporter.reconcile.drift import compared, replaced_usd
 from exporter.reconcile.memo import Memo
-from exporter.reconcile.rent_sums import Group, GroupKey
 from exporter.reconcile.report import BillReport
 from exporter.reconcile.waterfall import provider_bill, waterfall
 from exporter.reconcile.workload import WorkloadView
@@ -91,44 +89,17 @@ def drifts(
     views: Iterable[WorkloadView], starts: Mapping[str, int], end: int, memo: Memo
 ) -> dict[tuple[str, str], Decimal]:
     """By collector and window: (billed - estimated) / estimated, over the seconds in which a bill of the collector
-    replaced an estimate of the same component; absent where it replaced none."""
+    replaced an estimate of the same component and machine; absent where it replaced none."""
     sums: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
     for view in views:
         costs, covered = view.costs, view.covered.clip(0, end)
         if not costs.superseded:
             continue
         args = (costs.counted, costs.superseded, covered, tuple(starts.items()), end)
-        found = memo.equal(("drift", (view.name, view.path)), args, partial(_replaced, costs, covered, starts, end))
+        name = (view.name, view.path)
+        pairs = memo.same(("compared", name), args[:2], partial(compared, costs))
+        found = memo.equal(("drift", name), args, partial(replaced_usd, pairs, covered, starts, end))
         for key, (billed, estimated) in found.items():
             before = sums.get(key, (Decimal(0), Decimal(0)))
             sums[key] = before[0] + billed, before[1] + estimated
     return {key: (billed - estimated) / estimated for key, (billed, estimated) in sums.items() if estimated}
-
-
-def _replaced(
-    costs: Costs, covered: Intervals, starts: Mapping[str, int], end: int
-) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-    """By collector and window: billed USD and the estimates they replaced, over `covered`."""
-    found: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
-    for (collector, component), said in _by_component(costs.sums.of(costs.counted)).items():
-        guesses = {key: group for key, group in costs.lost.of(costs.superseded).items() if key[2] not in BILLED}
-        guessed = [group for (_, other, _), group in guesses.items() if other == component]
-        both = _seconds(said) & _seconds(guessed) & covered
-        for window, start in starts.items() if both else ():
-            seconds = both.clip(start, end)
-            billed, estimated = found.get((collector, window), (Decimal(0), Decimal(0)))
-            billed += sum((group.usd(seconds) for group in said), Decimal(0))
-            estimated += sum((group.usd(seconds) for group in guessed), Decimal(0))
-            found[collector, window] = billed, estimated
-    return found
-
-
-def _by_component(groups: Mapping[GroupKey, Group]) -> dict[tuple[str, Component], list[Group]]:
-    found: dict[tuple[str, Component], list[Group]] = {}
-    for (collector, component, _), group in groups.items():
-        found.setdefault((collector, component), []).append(group)
-    return found
-
-
-def _seconds(groups: Iterable[Group]) -> Intervals:
-    return Intervals(span for group in groups for span in group.seconds)

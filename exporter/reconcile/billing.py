@@ -15,24 +15,27 @@ from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine, FactKey, Snapshot
 from exporter.prices.nodes import ListPrices
 from exporter.reconcile.bill_match import BillMatcher, allocatable, scope_of
-from exporter.reconcile.cluster import NodeUse, Owners, node_uses
+from exporter.reconcile.calibration import Calibration, learn
+from exporter.reconcile.cluster import NodeUse, node_uses
 from exporter.reconcile.evidence import NodeRents
 from exporter.reconcile.memo import Memo
-from exporter.reconcile.nodes import Calibration, NodeCost, learn, node_cost, uptime, workload_rents
+from exporter.reconcile.nodes import NodeCost, node_cost, uptime, workload_rents
+from exporter.reconcile.owners import Owners
 from exporter.reconcile.rents import resource_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
     """The lines of a bill that pay for something: `claimed` by workload, as a whole, by a card or by globs; the others
-    in `by_resource`, by the resource as clusters write it (see `resource_name`); `claimed_resources` likewise.
+    in `by_resource`, by the resource as clusters write it (see `resource_name`); `claimed_resources` likewise, as
+    (workload, line).
 
     Compared by identity: what is laid out refers to the very lines of one reading of the bill.
     """
 
     claimed: Mapping[str, Sequence[BillLine]]
     by_resource: Mapping[str, Sequence[BillLine]]
-    claimed_resources: Mapping[str, Sequence[BillLine]]
+    claimed_resources: Mapping[str, Sequence[tuple[str, BillLine]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +64,18 @@ def matched(bill: Iterable[BillLine], config: Config, cards: Mapping[str, Card])
     match, in_scope = BillMatcher(config.workloads, cards), scope_of(config)
     claimed: dict[str, list[BillLine]] = {}
     by_resource: dict[str, list[BillLine]] = {}
-    claimed_resources: dict[str, list[BillLine]] = {}
+    claimed_resources: dict[str, list[tuple[str, BillLine]]] = {}
     for line in bill:
         if not (allocatable(line.charge) and in_scope(line)):
             continue
         workload, _ = match(line)
+        resource = resource_name(line.charge.resource)
         if workload is not None:
             claimed.setdefault(workload, []).append(line)
-        if line.charge.resource:
-            into = by_resource if workload is None else claimed_resources
-            into.setdefault(resource_name(line.charge.resource), []).append(line)
+            if resource:
+                claimed_resources.setdefault(resource, []).append((workload, line))
+        elif resource:
+            by_resource.setdefault(resource, []).append(line)
     return Matched(claimed, by_resource, claimed_resources)
 
 
@@ -88,7 +93,7 @@ def billing(
     lines = memo.same("matched", (snapshot.bill, config, cards), lambda: matched(snapshot.bill, config, cards))
     if not snapshot.nodes:
         return memo.same("no nodes", (lines,), lambda: Billing(lines))
-    uses = node_uses(snapshot, owners, memo, frozenset(one.name for one in config.collectors))
+    uses = node_uses(snapshot, owners, memo, tuple(one.name for one in config.collectors))
     prices = memo.same("list prices", (snapshot.list_prices,), lambda: ListPrices.of(snapshot.list_prices))
     day = now - now % DAY
     return memo.equal(

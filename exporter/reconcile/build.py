@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from collectors.records import DAY, SLOT, Card, Path, Reservation, Window
-from exporter.breakeven.capacity import learned_capacity, workload_capacity
+from exporter.breakeven.capacity import Saturation, workload_capacity
 from exporter.config import Config, DecisionSettings, Workload
 from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine, Snapshot, StreamKey, UsageSeries
@@ -15,10 +15,10 @@ from exporter.reconcile import coverage
 from exporter.reconcile.alternatives import alternatives_of
 from exporter.reconcile.api_costs import ApiBill, billed_days, prices_of, token_bill
 from exporter.reconcile.billing import Billing, billing
-from exporter.reconcile.cluster import Owners
 from exporter.reconcile.evidence import Costs, NodeRents, self_hosted_costs
-from exporter.reconcile.matching import by_workload, decision_of, names_of
+from exporter.reconcile.matching import by_workload, check_collectors, decision_of, names_of
 from exporter.reconcile.memo import Memo
+from exporter.reconcile.owners import Owners
 from exporter.reconcile.tokens import Billed
 from exporter.reconcile.workload import WorkloadView
 
@@ -41,11 +41,6 @@ class Inputs:
     def fx(self) -> dict[str, Decimal]:
         return self.config.usd_rates
 
-    @property
-    def checks(self) -> frozenset[str]:
-        """The collectors that only check what another one meters: their usage is nobody's."""
-        return check_collectors(self.config)
-
     def workload(self, name: str) -> Workload | None:
         return names_of(self.config.workloads).by_name.get(name)
 
@@ -53,15 +48,16 @@ class Inputs:
         return decision_of(self.config, name)
 
 
-def check_collectors(config: Config) -> frozenset[str]:
-    """The names of the collectors with `role: check`."""
-    return frozenset(one.name for one in config.collectors if getattr(one, "role", "meter") == "check")
-
-
 def meters(snapshot: Snapshot, config: Config) -> list[UsageSeries]:
     """The usage that counts: all but that of checking collectors."""
-    checks = check_collectors(config)
+    checks = check_collectors(config, snapshot)
     return [one for one in snapshot.series if one.key.collector not in checks]
+
+
+def finders(config: Config) -> dict[str, str]:
+    """By collector that reads what another one discovers, the name of that other."""
+    found = {one.name: getattr(one, "discover", None) for one in config.collectors}
+    return {name: finder for name, finder in found.items() if isinstance(finder, str)}
 
 
 def closed_through(now: int, settle: int) -> int:
@@ -82,7 +78,9 @@ def views(inputs: Inputs, end: int) -> list[WorkloadView]:
     A workload that only a rate card or a bill names has a view without usage: its cost shows, its status is unknown.
     """
     groups = by_workload(meters(inputs.snapshot, inputs.config), inputs.config.workloads)
-    held = _by_workload_held(running_on(inputs.snapshot.reservations, inputs.cards, rents_through(end)))
+    held: dict[str, list[Reservation]] = {}
+    for reservation in running(inputs, end):
+        held.setdefault(reservation.workload, []).append(reservation)
     laid_out, billed = billing_of(inputs, end), prices_of(api_bill(inputs, end).days).of
     lines = inputs.memo.same("rent lines", (laid_out.matched,), lambda: _rent_lines(laid_out))
     for name in (*held, *lines, *laid_out.rents):
@@ -103,8 +101,7 @@ def billing_of(inputs: Inputs, now: int) -> Billing:
     owners = Owners()
     if snapshot.allocations:
         series = meters(snapshot, config)
-        keys = tuple(one.key for one in series)
-        owners = inputs.memo.equal("owners", (keys, config), lambda: Owners.of(series, config.workloads))
+        owners = inputs.memo.equal("owners", (tuple(series), config), lambda: Owners.of(series, config.workloads))
     return billing(snapshot, config, inputs.cards, owners, inputs.fx, now, inputs.memo)
 
 
@@ -120,7 +117,9 @@ def _view(
     end: int,
 ) -> WorkloadView:
     sources = coverage.sources_of(series)
-    observed = coverage.observed_by_all(sources, inputs.snapshot.streams) if sources else Intervals([(0, end)])
+    observed = Intervals([(0, end)])
+    if sources:
+        observed = coverage.observed_by_all(sources, inputs.snapshot.streams, finders(inputs.config))
     costs = Costs()
     if path == "self_hosted":
         costs = _costs(inputs, name, held, lines, nodes or NodeRents(), sources, end)
@@ -209,12 +208,19 @@ def capacity(inputs: Inputs, view: WorkloadView, now: int) -> tuple[Decimal | No
         return None, None
     models = {one.key.model for one in view.series}
     loads = tuple(inputs.snapshot.loads[s] for s in engines)
-    replica, samples = inputs.memo.equal(
+    saturation = inputs.memo.equal(
         ("capacity", view.name),
-        (loads, models, now),
-        lambda: learned_capacity([load for some in loads for load in some if load.model in models], now),
+        (loads, models),
+        lambda: Saturation(load for some in loads for load in some if load.model in models),
     )
+    replica, samples = saturation.capacity(now)
     return workload_capacity(replica, ready), samples
+
+
+def running(inputs: Inputs, end: int) -> Sequence[Reservation]:
+    """The reservations as they run on, through `end` (epoch seconds) and beyond; the same objects for a day."""
+    noted, cards, through = inputs.snapshot.reservations, inputs.cards, rents_through(end)
+    return inputs.memo.equal("running", (noted, cards, through), lambda: tuple(running_on(noted, cards, through)))
 
 
 def running_on(reservations: Sequence[Reservation], cards: Mapping[str, Card], end: int) -> Iterator[Reservation]:
@@ -231,13 +237,6 @@ def running_on(reservations: Sequence[Reservation], cards: Mapping[str, Card], e
             yield reservation
         else:
             yield replace(reservation, window=Window(reservation.window.start, until))
-
-
-def _by_workload_held(reservations: Iterator[Reservation]) -> dict[str, list[Reservation]]:
-    held: dict[str, list[Reservation]] = {}
-    for reservation in reservations:
-        held.setdefault(reservation.workload, []).append(reservation)
-    return held
 
 
 def _rent_lines(laid_out: Billing) -> dict[str, list[BillLine]]:

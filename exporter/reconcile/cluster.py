@@ -2,28 +2,32 @@
 
 A pod is charged for what it holds, used or not, for as long as it holds it. What no pod holds while the node is up is
 `idle`: nobody's cost, but part of the bill. A pod that holds GPUs before its engine was first seen up is `starting`:
-its workload pays for that, and the bill shows it apart.
+its workload pays for that, and the bill shows it apart. What a pod with a sidecar of this exporter holds is allocated,
+and no workload's cost here: the sidecar counts it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple, TypeVar
 
-from collectors.records import OPEN, Allocation, Labels, Node, Window
-from exporter.config import Workload
+from collectors.records import OPEN, Allocation, Node, Window
 from exporter.intervals import Intervals
-from exporter.ledger.snapshot import FactKey, Snapshot, UsageSeries
-from exporter.reconcile.matching import matches, workload_of
+from exporter.ledger.snapshot import FactKey, Snapshot
 from exporter.reconcile.memo import Memo
+from exporter.reconcile.owners import Owners
 
 Fact = TypeVar("Fact", Node, Allocation)
 
 
+ELSEWHERE = ""
+"""The workload of GPUs that are somebody's cost, but nobody's here: a sidecar in their pod counts them."""
+
+
 class Holder(NamedTuple):
-    """A workload; `starting` while its pod's engine has not been seen up yet."""
+    """A workload, or `ELSEWHERE`; `starting` while its pod's engine has not been seen up yet."""
 
     workload: str
     starting: bool = False
@@ -51,43 +55,7 @@ class NodeUse:
     overheld: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Owners:
-    """Which workload a pod belongs to: what its labels match, else what its engine serves, else `namespace/owner`."""
-
-    workloads: Sequence[Workload] = ()
-    by_pod: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    by_owner: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, series: Iterable[UsageSeries], workloads: Sequence[Workload]) -> "Owners":
-        """From the self-hosted usage that carries the labels of a pod. A pod, or an owner, whose engines serve several
-        workloads says nothing: its cost cannot be told apart by its GPUs."""
-        pods: dict[tuple[str, str], set[str]] = {}
-        owners: dict[tuple[str, str], set[str]] = {}
-        for one in series:
-            labels = dict(one.key.labels)
-            if one.key.path == "self_hosted" and "namespace" in labels:
-                workload, namespace = workload_of(one.key, workloads), labels["namespace"]
-                for name, found in (("pod", pods), ("owner", owners)):
-                    if name in labels:
-                        found.setdefault((namespace, labels[name]), set()).add(workload)
-        single = [
-            {key: next(iter(names)) for key, names in found.items() if len(names) == 1} for found in (pods, owners)
-        ]
-        return cls(workloads, *single)
-
-    def workload(self, labels: Labels) -> str:
-        fields = dict(labels)
-        namespace, owner = fields.get("namespace", ""), fields.get("owner", "")
-        for one in self.workloads:
-            if one.match and matches(one.match, fields):
-                return one.name
-        served = self.by_pod.get((namespace, fields.get("pod", ""))) or self.by_owner.get((namespace, owner))
-        return served or f"{namespace}/{owner or fields.get('pod', '')}"
-
-
-def node_uses(snapshot: Snapshot, owners: Owners, memo: Memo, configured: Collection[str]) -> dict[FactKey, NodeUse]:
+def node_uses(snapshot: Snapshot, owners: Owners, memo: Memo, configured: Sequence[str]) -> dict[FactKey, NodeUse]:
     """Every node that the ledger knows, with its shares. What a collector that is no longer `configured` saw ends where
     it last looked."""
     last = {name: snapshot.seen_through(name) for name in {name for name, _ in snapshot.nodes} - set(configured)}
@@ -97,12 +65,46 @@ def node_uses(snapshot: Snapshot, owners: Owners, memo: Memo, configured: Collec
     first_up = {name: stream.up for (_, name), stream in snapshot.streams.items() if "/" in name}
     begun = {name: stream.first_seen for (name, part), stream in snapshot.streams.items() if not part}
     found: dict[FactKey, NodeUse] = {}
-    for key, known in snapshot.nodes.items():
-        node, watched = _ended(known, last.get(key[0])), begun.get(key[0], OPEN)
-        held = [_held(allocation, owners, first_up, watched) for allocation in on_node.get(key, ())]
+    nodes = {key: _ended(known, last.get(key[0])) for key, known in snapshot.nodes.items()}
+    collectors = sorted({name for name, _ in nodes})
+    for key, node in each_once(nodes, configured).items():
+        seen_by = [key, *((name, key[1]) for name in collectors if name != key[0] and (name, key[1]) in nodes)]
+        watched = min(begun.get(name, OPEN) for name, _ in seen_by)
+        held = [_held(one, owners, first_up, watched) for one in _of_all(on_node.get(by, ()) for by in seen_by)]
         found[key] = memo.equal(("node", key), (node, held, watched), partial(node_use, key, node, held, watched))
     memo.keep("node", set(found))
     return found
+
+
+def _of_all(known: Iterable[Sequence[Allocation]]) -> Iterable[Allocation]:
+    """What several collectors know of one node: each pod once, as the first of them says. One that is renamed, and
+    later gets its name back, knows of pods that the other one never saw."""
+    found: dict[str, Allocation] = {}
+    for one in chain.from_iterable(known):
+        found.setdefault(one.key, one)
+    return found.values()
+
+
+def each_once(nodes: Mapping[FactKey, Node], configured: Sequence[str]) -> dict[FactKey, Node]:
+    """`nodes` (by collector and key) without what another collector says of the same machine at the same time, such as
+    two that watch one cluster. First comes one that is no longer `configured`, as what it saw was counted then; of the
+    others the one that is configured first. A machine is told by its provider id, else by its key."""
+    machines: dict[str, dict[str, list[FactKey]]] = {}
+    for key, node in nodes.items():
+        machines.setdefault(node.resource or node.key, {}).setdefault(key[0], []).append(key)
+    rank = {name: at for at, name in enumerate(configured)}
+    kept = dict(nodes)
+    for seen_by in machines.values() if len({collector for collector, _ in nodes}) > 1 else ():
+        taken = Intervals()
+        for name in sorted(seen_by, key=lambda name: (rank.get(name, -1), name)):
+            spans = {key: Intervals([(nodes[key].window.start, nodes[key].window.end)]) for key in seen_by[name]}
+            for key, left in ((key, span - taken) for key, span in spans.items()):
+                if left:
+                    kept[key] = replace(nodes[key], window=Window(*left.spans[-1]))
+                else:
+                    del kept[key]
+            taken |= Intervals(part for span in spans.values() for part in span)
+    return kept
 
 
 def _ended(fact: Fact, last: int | None) -> Fact:
@@ -128,8 +130,10 @@ def _held(allocation: Allocation, owners: Owners, up: Mapping[str, Intervals], w
     labels = dict(allocation.labels)
     start, end = allocation.window.start, allocation.window.end
     seen = up.get(f"{labels.get('namespace', '')}/{labels.get('pod', '')}")
-    serving = start if seen is None or start < watched else seen.spans[0][0] if seen else end
-    return Held(owners.workload(allocation.labels), allocation.gpus, start, end, min(max(serving, start), end))
+    own = None if seen is None else seen.clip(start, end)  # its name may have been another pod's before
+    serving = start if own is None or start < watched else own.spans[0][0] if own else end
+    workload = ELSEWHERE if allocation.sidecar else owners.workload(allocation.labels, allocation.window)
+    return Held(workload, allocation.gpus, start, end, min(max(serving, start), end))
 
 
 def node_use(key: FactKey, node: Node, held: Sequence[Held], watched: int = 0) -> NodeUse:

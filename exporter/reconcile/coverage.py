@@ -18,22 +18,40 @@ def first_slot(series: Iterable[UsageSeries]) -> int | None:
     return min((one.starts[0] for one in series if one.starts), default=None)
 
 
-def observed_by_all(sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream]) -> Intervals:
+def observed_by_all(
+    sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream], finders: Mapping[str, str] | None = None
+) -> Intervals:
     """The seconds in which every source that was asked vouches for its data.
 
     A source is asked from its first sight until it is retired: a replica that came later, or went for good, does not
-    uncover the time in which it did not exist. Time in which no source was asked is vouched for by none.
+    uncover the time in which it did not exist. Time in which no source was asked is vouched for by none, but for
+    `finders` (by collector, the one that finds what it reads): where they looked and found nothing to ask, nothing was
+    served.
     """
-    every = Intervals([(0, FOREVER)])
-    covered, asked_of_any = every, Intervals()
+    sources = [*sources]
+    asked_of_any, missing = Intervals(), Intervals()
     for source in sources:
         stream = streams.get(source)
         if stream is None:
             return Intervals()
-        asked = Intervals([(stream.first_seen, stream.retired_at or FOREVER)]) - stream.absent
-        covered &= stream.observed | (every - asked)
+        asked = Intervals.span(stream.first_seen, stream.retired_at or FOREVER) - stream.absent
+        missing |= asked - stream.observed
         asked_of_any |= asked
-    return covered & asked_of_any
+    if finders:
+        asked_of_any |= _nothing_there(sources, streams, finders)
+    return asked_of_any - missing
+
+
+def _nothing_there(
+    sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream], finders: Mapping[str, str]
+) -> Intervals:
+    """When all finders of `sources` looked, from the first sight of anything that they found."""
+    found = [(finders[source[0]], streams[source].first_seen) for source in sources if source[0] in finders]
+    looked = Intervals([(min((first for _, first in found), default=FOREVER), FOREVER)])
+    for finder in {finder for finder, _ in found}:
+        own = streams.get((finder, ""))
+        looked &= own.observed if own is not None else Intervals()
+    return looked
 
 
 def up(sources: Iterable[StreamKey], streams: Mapping[StreamKey, Stream]) -> Intervals:

@@ -15,9 +15,10 @@ from exporter.ledger.snapshot import Evaluation, Stream, StreamKey
 from exporter.prices.book import PriceKey, Rate
 from exporter.prices.pricing import cost
 from exporter.reconcile.alternatives import ApiAlternative
-from exporter.reconcile.api_costs import ANY, BilledDay, undated
+from exporter.reconcile.api_costs import BilledDay, undated
 from exporter.reconcile.coverage import FOREVER
 from exporter.reconcile.evaluate import evaluate
+from exporter.reconcile.token_worth import ANY
 from exporter.reconcile.tokens import cut, factored, key_of
 from exporter.reconcile.workload import WorkloadView
 

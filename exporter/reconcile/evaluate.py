@@ -10,6 +10,9 @@ from exporter.reconcile.workload import WorkloadView
 PATIENCE = 900
 """Seconds an instant waits for a source that does not deliver, before it is evaluated with the coverage there is."""
 
+AHEAD = 3600
+"""Seconds by which what was done may be ahead of the clock: more, and the clock was wrong when it was done."""
+
 
 def due(
     first: int, last: int | None, complete_through: int | None, now: int, settled: bool, every: int

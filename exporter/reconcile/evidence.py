@@ -2,7 +2,7 @@
 
 Ranks replace, never add: where a bill line is allocated to the workload, it prices what it covers and a rate card or a
 list price the rest. Both amounts are kept, so that what was superseded can be shown. Where two bills claim the same
-charge, the one whose collector is configured first counts.
+charge, see `exporter.reconcile.overlap`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from exporter.breakeven.formulas import HOURS_PER_MONTH
 from exporter.intervals import Intervals, Span
 from exporter.ledger.snapshot import BillLine
 from exporter.reconcile.bill_state import evidence_of
+from exporter.reconcile.overlap import each_once
 from exporter.reconcile.rent_sums import RentSums
 from exporter.reconcile.rents import (
     Rent,
@@ -122,7 +123,7 @@ def self_hosted_costs(
     """
     no_fx = {line.charge.currency for line in lines if line.charge.currency not in fx}
     billed = [*_billed(lines, cards, fx, end if judged_at is None else judged_at), *nodes.billed]
-    counted, superseded = _each_once(billed, order)
+    counted, superseded = each_once(billed, order)
     pricing = _pricing(counted)
     known = _known(pricing, nodes)
     better = [*pricing, *(rent for rent in nodes.estimated if rent.evidence == "calibrated")]
@@ -157,6 +158,8 @@ def _billed(lines: Sequence[BillLine], cards: Mapping[str, Card], fx: Mapping[st
     for name in {line.collector for line, _ in priced}:
         hours[name] = billed_hours(charge for line, charge in priced if line.collector == name)
     for line, charge in priced:
+        if not charge.effective_cost:
+            continue  # paid for elsewhere, such as a capacity block by its fee
         seconds = billed_seconds(charge, hours[line.collector]) or whole_period(charge)
         usd = charge.effective_cost * fx[charge.currency]
         rents.append(
@@ -192,52 +195,21 @@ def _pricing(billed: Iterable[Rent]) -> list[Rent]:
     return [rent for rent in billed if rent.line is None or prices_seconds(rent.line.charge)]
 
 
-def _each_once(billed: Sequence[Rent], order: Sequence[str]) -> tuple[list[Rent], list[Rent]]:
-    """The rents of bills that count, and those that an earlier configured bill already claims.
-
-    Two lines of different collectors claim the same charge if they are for the same component and the same resource;
-    or, where one names no resource, for the same provider and account (an account that is not told may be any).
-    """
-    rank = {name: at for at, name in enumerate(order)}
-    collectors = sorted({rent.collector for rent in billed}, key=lambda name: (rank.get(name, len(rank)), name))
-    if len(collectors) < 2:
-        return list(billed), []
-    kept: list[Rent] = []
-    lost: list[Rent] = []
-    for name in collectors:
-        earlier = _pricing(kept)
-        for rent in (one for one in billed if one.collector == name):
-            claimed = Intervals(span for one in earlier if _same_charge(one, rent) for span in one.seconds)
-            for seconds, into in ((rent.seconds - claimed, kept), (rent.seconds & claimed, lost)):
-                if seconds:
-                    into.append(replace(rent, seconds=seconds))
-    return kept, lost
-
-
-def _same_charge(one: Rent, other: Rent) -> bool:
-    if one.component != other.component or one.line is None or other.line is None:
-        return False
-    a, b = one.line.charge, other.line.charge
-    if a.resource and b.resource:
-        return resource_name(a.resource) == resource_name(b.resource)
-    same_account = not a.account or not b.account or a.account == b.account
-    return a.provider.casefold() == b.provider.casefold() and same_account
-
-
 def card_rents(
     card: Card, usd_per_hour: Decimal, paid: Intervals, better: Sequence[Rent]
 ) -> tuple[list[Rent], list[Rent]]:
     """What of a card's rent still counts, and what a bill (or a calibrated list price) replaced.
 
-    A card that names resources or nodes is replaced one by one, in equal shares; one that names none is replaced
-    wherever its component is billed.
+    A card that names resources or nodes is replaced one by one, in equal shares, or as a whole by a bill that names
+    none, such as one by tag; a card that names none is replaced wherever its component is billed.
     """
     same = [rent for rent in better if rent.component == card.component]
     kept: list[Rent] = []
     lost: list[Rent] = []
     named = _named(card)
     for name in named:
-        billed = Intervals(span for rent in same if is_for(name, rent) for span in rent.seconds)
+        speaking = (rent for rent in same if is_for(name, rent) or not (rent.resource or rent.node))
+        billed = Intervals(span for rent in speaking for span in rent.seconds)
         share = usd_per_hour / len(named)
         for seconds, into in ((paid - billed, kept), (paid & billed, lost)):
             into.append(Rent(card.component, "configured", share, HOUR, seconds, card.collector, resource=name))
@@ -285,4 +257,4 @@ def _valid(reservation: Reservation, card: Card) -> Intervals:
     """The seconds of a reservation in which its card's price holds."""
     start = max(reservation.window.start, card.start or reservation.window.start)
     end = reservation.window.end if card.end is None else min(reservation.window.end, card.end)
-    return Intervals([(start, end)])
+    return Intervals.span(start, end)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from collectors.records import Path
 from exporter.config import Config, DecisionSettings, Workload
-from exporter.ledger.snapshot import SeriesKey, UsageSeries
+from exporter.ledger.snapshot import SeriesKey, Snapshot, UsageSeries
 from exporter.reconcile.memo import once_for_each
 
 _MAGIC = re.compile(r"[*?[]")
@@ -85,3 +85,11 @@ def by_workload(
 def _glob(glob: str) -> Callable[[str], object]:
     """As fnmatch.fnmatchcase, which remembers 256 patterns only."""
     return re.compile(translate(glob)).match if _MAGIC.search(glob) else glob.__eq__
+
+
+def check_collectors(config: Config, snapshot: Snapshot | None = None) -> frozenset[str]:
+    """The names of the collectors with `role: check`, and those in `snapshot` that had it and are not configured now:
+    what only checked a meter does not become traffic of its own because it was taken out, or named anew."""
+    checks = {one.name for one in config.collectors if getattr(one, "role", "meter") == "check"}
+    gone = snapshot.checks - {one.name for one in config.collectors} if snapshot is not None else frozenset()
+    return frozenset(checks | gone)

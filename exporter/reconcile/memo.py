@@ -1,7 +1,7 @@
 """Results of pure functions, kept while their arguments stay the same, so that a tick does only what has changed."""
 
 from collections.abc import Callable, Hashable
-from functools import lru_cache, wraps
+from functools import wraps
 from operator import is_
 from typing import Any, TypeVar
 
@@ -9,29 +9,20 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class _Same:
-    """A key by identity. It holds what it stands for, so that no other object gets its identity meanwhile."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
-
-
 def once_for_each(make: Callable[[A], T]) -> Callable[[A], T]:
     """`make`, its results remembered for the last few arguments by identity: for what is made of a configuration, which
     does not change while it is used."""
-    remembered = lru_cache(maxsize=4)(lambda same: make(same.value))
+    kept: tuple[tuple[A, T], ...] = ()  # replaced, never changed: threads may ask at once
 
     @wraps(make)
     def once(argument: A) -> T:
-        return remembered(_Same(argument))
+        nonlocal kept
+        for of, result in kept:
+            if of is argument:
+                return result
+        result = make(argument)
+        kept = ((argument, result), *kept[:3])
+        return result
 
     return once
 

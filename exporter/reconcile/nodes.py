@@ -5,18 +5,17 @@ line counts for the uptime it bills and no more: the rest of the node's time kee
 not complete never lowers a cost.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
 
 from collectors.records import HOUR, Charge, Node, Window
-from exporter.intervals import Intervals, Span
+from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine, FactKey
 from exporter.prices.nodes import ListPrices, node_price, price_changes
-from exporter.reconcile.bill_state import evidence_of, state_of
-from exporter.reconcile.cluster import NodeUse, Share
+from exporter.reconcile.bill_state import evidence_of
+from exporter.reconcile.cluster import ELSEWHERE, NodeUse, Share
 from exporter.reconcile.evidence import NodeRents
 from exporter.reconcile.rents import Rent, hours_of, prices_seconds, whole_period
 from exporter.reconcile.report import Evidence
@@ -27,44 +26,18 @@ COMPLETE = Decimal("0.99")
 WALL_TIME = frozenset({"aws", "amazon web services", "microsoft", "azure", "microsoft azure"})
 """Providers that bill whole machines by the hour."""
 
-K = TypeVar("K")
-
-LEARN_DAYS = 7
-LEARN_HOURS = 24
-LEAST, MOST = Decimal("0.02"), Decimal("1.5")
-
 
 @dataclass(frozen=True, slots=True)
 class NodeCost:
     """The rents of one whole node. `billed` are bill lines for it; `estimated` is its list price over the time that no
-    line bills, and `replaced` over the time that one does. `priced` is when its cost is known."""
+    line bills, and `replaced` over the time that one does. `priced` is when its cost is known. Over `claimed` the whole
+    machine is on a bill of that workload: what others pay for what they hold of it is not known then."""
 
     billed: tuple[Rent, ...] = ()
     estimated: tuple[Rent, ...] = ()
     replaced: tuple[Rent, ...] = ()
     priced: Intervals = field(default_factory=Intervals)
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Learned factors billed / list, by group of nodes from narrow to wide, and over all nodes by bill collector."""
-
-    factors: Mapping[tuple[str, ...], Decimal] = field(default_factory=dict)
-    by_collector: Mapping[str, Decimal] = field(default_factory=dict)
-
-    def factor(self, node: Node) -> Decimal | None:
-        """The factor of the narrowest group of `node` that has one; None: not calibrated."""
-        return next((self.factors[group] for group in groups(node) if group in self.factors), None)
-
-
-def groups(node: Node) -> tuple[tuple[str, ...], ...]:
-    """The groups that a node learns in, narrow first: its family, region and tier; its family and tier; its tier."""
-    family = node.instance_type.split(".")[0].split("-")[0] if node.provider != "azure" else node.instance_type
-    return (
-        (node.provider, node.tier, family, node.region),
-        (node.provider, node.tier, family),
-        (node.provider, node.tier),
-    )
+    claimed: Mapping[str, Intervals] = field(default_factory=dict)
 
 
 def billed_uptime(charge: Charge, up: Intervals, hours: Decimal | None) -> Intervals:
@@ -100,15 +73,15 @@ def prices_node(charge: Charge) -> bool:
 def node_cost(
     use: NodeUse,
     lines: Sequence[BillLine],
-    elsewhere: Sequence[BillLine],
+    elsewhere: Sequence[tuple[str, BillLine]],
     prices: ListPrices,
     factor: Decimal | None,
     fx: Mapping[str, Decimal],
     now: int,
 ) -> NodeCost:
     """The rents of one node, open-ended while it is up. `lines` are the bill lines shared out by its GPUs; `elsewhere`
-    those for it that a card or a workload claims as a whole: they only leave nothing to estimate. `now` (epoch seconds)
-    says how sure a line is."""
+    those for it that a workload (by a card or a tag) claims as a whole: they only leave nothing to estimate. `now`
+    (epoch seconds) says how sure a line is."""
     up = uptime(use.node)
     billed, taken = [], Intervals()
     hours = line_hours(lines)
@@ -133,14 +106,19 @@ def node_cost(
                     gpus=use.node.gpus,
                 )
             )
-    for line, billed_for in zip(elsewhere, line_hours(elsewhere), strict=True):
-        taken |= billed_uptime(line.charge, up, billed_for) if prices_node(line.charge) else Intervals()
+    claimed: dict[str, Intervals] = {}
+    for (workload, line), billed_for in zip(elsewhere, line_hours([line for _, line in elsewhere]), strict=True):
+        if line.charge.currency in fx and prices_node(line.charge):
+            seconds = billed_uptime(line.charge, up, billed_for) - taken
+            claimed[workload] = claimed.get(workload, Intervals()) | seconds
+    taken |= Intervals(span for seconds in claimed.values() for span in seconds)
     listed = list_rents(use, prices, fx, up, factor)
     return NodeCost(
         billed=tuple(billed),
         estimated=tuple(_limited(listed, up - taken)),
         replaced=tuple(_limited(listed, taken)),
         priced=taken | Intervals(span for rent in listed for span in rent.seconds),
+        claimed=claimed,
     )
 
 
@@ -212,12 +190,12 @@ def workload_rents(uses: Iterable[NodeUse], costs: Mapping[FactKey, NodeCost]) -
     held: dict[str, list[tuple[NodeUse, Share]]] = {}
     for use in uses:
         for share in use.shares:
-            if share.holder is not None:
+            if share.holder is not None and share.holder.workload != ELSEWHERE:
                 held.setdefault(share.holder.workload, []).append((use, share))
-    return {name: _rents_of(found, costs) for name, found in held.items()}
+    return {name: _rents_of(name, found, costs) for name, found in held.items()}
 
 
-def _rents_of(found: Sequence[tuple[NodeUse, Share]], costs: Mapping[FactKey, NodeCost]) -> NodeRents:
+def _rents_of(name: str, found: Sequence[tuple[NodeUse, Share]], costs: Mapping[FactKey, NodeCost]) -> NodeRents:
     billed: list[Rent] = []
     estimated: list[Rent] = []
     replaced: list[Rent] = []
@@ -227,70 +205,15 @@ def _rents_of(found: Sequence[tuple[NodeUse, Share]], costs: Mapping[FactKey, No
         for rents, into in ((cost.billed, billed), (cost.estimated, estimated), (cost.replaced, replaced)):
             into += [part for rent in rents if (part := rent.part(share.fraction, share.seconds)) is not None]
         holding |= share.seconds
-        unpriced |= share.seconds - cost.priced
+        unpriced |= (share.seconds - cost.priced) | (share.seconds & _of_others(cost, name))
     collectors = frozenset(use.key[0] for use, _ in found)
     return NodeRents(tuple(billed), tuple(estimated), tuple(replaced), holding, unpriced, collectors)
 
 
-def learn(
-    uses: Iterable[NodeUse],
-    lines_of: Mapping[FactKey, Sequence[BillLine]],
-    prices: ListPrices,
-    fx: Mapping[str, Decimal],
-    now: int,
-) -> Calibration:
-    """The factors billed / list of the last 7 settled days before `now`, from groups with at least 24 node-hours of
-    both. Factors outside 0.02 to 1.5 are cut off there. `lines_of` are the lines of each node."""
-    by_group: dict[tuple[str, ...], Lesson] = {}
-    by_collector: dict[str, Lesson] = {}
-    for use in uses:
-        for collector, lesson in _lessons(use, lines_of.get(use.key, ()), prices, fx, now):
-            by_collector[collector] = by_collector.get(collector, Lesson()).plus(lesson)
-            for group in groups(use.node):
-                by_group[group] = by_group.get(group, Lesson()).plus(lesson)
-    return Calibration(_factors(by_group), _factors(by_collector))
-
-
-class Lesson(NamedTuple):
-    """What settled lines say of some nodes: the node-hours they bill, what they bill, and their list price, in USD."""
-
-    hours: Decimal = Decimal(0)
-    billed: Decimal = Decimal(0)
-    listed: Decimal = Decimal(0)
-
-    def plus(self, other: "Lesson") -> "Lesson":
-        return Lesson(self.hours + other.hours, self.billed + other.billed, self.listed + other.listed)
-
-
-def _factors(lessons: Mapping[K, Lesson]) -> dict[K, Decimal]:
-    return {
-        group: min(MOST, max(LEAST, one.billed / one.listed))
-        for group, one in lessons.items()
-        if one.hours >= LEARN_HOURS and one.listed > 0
-    }
-
-
-def _lessons(
-    use: NodeUse, lines: Sequence[BillLine], prices: ListPrices, fx: Mapping[str, Decimal], now: int
-) -> Iterator[tuple[str, Lesson]]:
-    """What each collector's settled lines for a node teach together: an hour of it may be billed in several lines, such
-    as its GPUs, cores and memory, or less a discount. Nothing where a part of that time has no list price."""
-    up = uptime(use.node)
-    spans: dict[str, list[Span]] = {}
-    billed: dict[str, Decimal] = {}
-    for line, hours in zip(lines, line_hours(lines), strict=True):
-        charge, name = line.charge, line.collector
-        recent = charge.window.start >= now - LEARN_DAYS * 24 * HOUR - 72 * HOUR
-        if recent and prices_node(charge) and charge.currency in fx and state_of(line, now) != "provisional":
-            usd = charge.effective_cost * fx[charge.currency] * known_share(charge, up, hours)
-            billed[name] = billed.get(name, Decimal(0)) + usd
-            spans.setdefault(name, []).extend(billed_uptime(charge, up, hours))
-    for name, usd in billed.items():
-        seconds = Intervals(spans[name])
-        rents = list_rents(use, prices, fx, seconds, None)
-        if seconds and sum(rent.seconds.seconds for rent in rents) == seconds.seconds:
-            listed = sum((rent.usd(seconds) for rent in rents), Decimal(0))
-            yield name, Lesson(Decimal(seconds.seconds) / HOUR, usd, listed)
+def _of_others(cost: NodeCost, name: str) -> Intervals:
+    """When a node is on the bill of other workloads than `name`, and not on its own."""
+    others = Intervals(span for other, seconds in cost.claimed.items() if other != name for span in seconds)
+    return others - cost.claimed.get(name, Intervals())
 
 
 def _limited(rents: Iterable[Rent], seconds: Intervals) -> Iterable[Rent]:

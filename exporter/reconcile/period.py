@@ -10,7 +10,7 @@ from exporter.intervals import Intervals
 from exporter.reconcile import coverage
 from exporter.reconcile.bill import BASES, Basis, window_parts
 from exporter.reconcile.bill_reporting import bill_lines
-from exporter.reconcile.build import Inputs
+from exporter.reconcile.build import Inputs, finders
 from exporter.reconcile.report import WindowFigures
 from exporter.reconcile.workload import WorkloadView
 
@@ -60,7 +60,7 @@ def period_report(
 
     `views` reach to `through`, the end of closed time (None: to `end`). Unlike a live window, which starts with a
     workload's first usage, the period goes back to the first second of its rent; what an alternative would have
-    cost, and the ratio, are of the time from the first usage on. Raises PeriodError.
+    cost, the ratio, and the cost per token are of the time from the first usage on. Raises PeriodError.
     """
     _check(start, end, inputs.snapshot.fine_from)
     through = end if through is None else through
@@ -92,7 +92,8 @@ def _workloads(inputs: Inputs, views: Sequence[WorkloadView], start: int, end: i
         if start < end and whole.first is not None and whole.first < end:
             figures = whole.window(start, end)
             if whole is not view:  # tokens of the time before anybody counted are not known: nothing to compare there
-                figures = replace(figures, alternatives=view.window(start, end).alternatives)
+                counted = view.window(start, end)
+                figures = figures._replace(alternatives=counted.alternatives, usd_per_token=counted.usd_per_token)
             found.append(PeriodWorkload(view.name, view.path, figures))
     return sorted(found, key=lambda each: (each.workload, each.path))
 
@@ -104,7 +105,8 @@ def _with_all_rent(inputs: Inputs, view: WorkloadView, end: int) -> WorkloadView
     rented = view.costs.known.spans[0][0]
     if view.first is not None and view.first <= rented:
         return view
-    observed = coverage.observed_by_all(view.sources, inputs.snapshot.streams) if view.sources else Intervals()
+    found = coverage.observed_by_all(view.sources, inputs.snapshot.streams, finders(inputs.config))
+    observed = found if view.sources else Intervals()
     observed |= Intervals([(0, end if view.first is None or not view.sources else view.first)])  # rent without usage
     seconds = (observed & view.costs.known).clip(rented, end)
     return replace(view, first=rented, covered=coverage.covered_slots(seconds, inputs.snapshot.fine_from))

@@ -25,16 +25,18 @@ GroupKey = tuple[str, Component, Evidence]
 class Layer:
     """Rents of one span each that do not overlap, by time."""
 
-    __slots__ = ("_ends", "_rents", "_starts", "_totals")
+    __slots__ = ("_asked", "_ends", "_rents", "_starts", "_totals")
 
     def __init__(self) -> None:
+        self._asked = 0, Decimal(0)  # the newest end asked for and what runs until then: windows share their end
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._rents: list[Rent] = []
         self._totals: list[Decimal] = [Decimal(0)]
 
     def add(self, rent: Rent) -> bool:
-        """Append a rent that starts where, or after, the last one ends; False if it does not."""
+        """Append a rent that starts where, or after, the last one ends; False if it does not. All are added before any
+        sum is asked for."""
         ((start, end),) = rent.seconds
         if self._ends and start < self._ends[-1]:
             return False
@@ -45,7 +47,9 @@ class Layer:
         return True
 
     def usd(self, start: int, end: int) -> Decimal:
-        return _EXACT.subtract(self._until(end), self._until(start))
+        if self._asked[0] != end:
+            self._asked = end, self._until(end)
+        return _EXACT.subtract(self._asked[1], self._until(start))
 
     def _until(self, at: int) -> Decimal:
         i = bisect_right(self._starts, at) - 1
@@ -73,7 +77,10 @@ class Group:
         for layer in self._layers:
             for start, end in covered:
                 total = _EXACT.add(total, layer.usd(start, end))
-        return sum((rent.usd(covered) for rent in self._single), +total)
+        total = +total
+        for rent in self._single:
+            total += rent.usd(covered)
+        return total
 
 
 @dataclass(slots=True)

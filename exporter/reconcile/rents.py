@@ -13,8 +13,9 @@ from exporter.prices.nodes import NodePrice
 from exporter.reconcile.memo import once_for_each
 from exporter.reconcile.report import Evidence
 
+BESIDE: frozenset[Component] = frozenset({"storage", "egress", "tokens"})
 HOUR_UNITS = frozenset({"h", "hr", "hrs", "hour", "hours"})
-_ARN = re.compile(r"arn:aws[\w-]*:ec2:[^:]*:[^:]*:instance/(i-[0-9a-f]+)")
+_ARN = re.compile(r"arn:aws[\w-]*:ec2:[^:]*:[^:]*:[\w-]+/([a-z]+-[0-9a-f]+)")
 _GOOGLE = re.compile(r"(?://compute\.googleapis\.com/)?projects/([^/]+)/zones/([^/]+)/instances/([^/]+)")
 
 
@@ -43,7 +44,7 @@ class Rent:
 
     def usd(self, covered: Intervals) -> Decimal:
         """USD over the part of `covered` in which this rent runs; exact over all of a bill line's seconds."""
-        return self.amount_usd * (self.seconds & covered).seconds / self.per_seconds
+        return self.amount_usd * self.seconds.overlap(covered) / self.per_seconds
 
     def part(self, fraction: Decimal, seconds: Intervals) -> "Rent | None":
         """`fraction` of this rent over `seconds`; None if it does not run then."""
@@ -55,7 +56,7 @@ class Rent:
 
 @lru_cache(maxsize=65536)
 def resource_name(resource: str) -> str:
-    """A bill's name of a machine as a cluster writes it: the instance id of an ARN, `<project>/<zone>/<name>` of a
+    """A bill's name of a machine or a disk as a cluster writes it: the id of an EC2 ARN, `<project>/<zone>/<name>` of a
     Google resource, an Azure id in lower case; anything else as it is."""
     if arn := _ARN.fullmatch(resource):
         return arn[1]
@@ -112,8 +113,10 @@ def whole_period(charge: Charge) -> Intervals:
 
 
 def componented(charge: Charge, cards: Mapping[str, Card]) -> Charge:
-    """A line for a resource that a card names pays for what the card pays for, whatever its SKU looks like."""
-    card = by_resource(cards).get(charge.resource) if charge.resource else None
+    """A line for a resource that a card names pays for what the card pays for, whatever its SKU looks like; but for
+    its disks, traffic and tokens, which are paid for beside it."""
+    beside = not charge.resource or charge.component in BESIDE
+    card = None if beside else by_resource(cards).get(charge.resource)
     return charge if card is None or charge.component == card.component else replace(charge, component=card.component)
 
 

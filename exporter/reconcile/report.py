@@ -6,7 +6,8 @@ A figure that is not known is None or missing from its mapping; nothing here is 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from collectors.records import Component, Path, Window
 
@@ -17,25 +18,26 @@ StatusName = Literal["self_hosting_cheaper", "api_cheaper", "break_even", "unkno
 STATUSES: tuple[StatusName, ...] = ("self_hosting_cheaper", "api_cheaper", "break_even", "unknown")
 
 
-@dataclass(frozen=True, slots=True)
-class AlternativeFigures:
+class AlternativeFigures(NamedTuple):
     """One alternative's figures over the covered time of one window.
 
     `cost_usd` is what the alternative would have cost for the priced tokens (A for an API alternative, the plan's cost
-    for a self-hosting one). `ratio` = API cost / self-hosted cost, whichever is the actual one.
+    for a self-hosting one); `cost_by_type` splits it by token type, but for a price per request. `ratio` = API cost /
+    self-hosted cost, whichever is the actual one.
     """
 
     cost_usd: Decimal | None
     ratio: Decimal | None
     unpriced_tokens: int = 0
+    cost_by_type: Mapping[str, Decimal] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class WindowFigures:
+class WindowFigures(NamedTuple):
     """One window of one workload and path. All sums are over the same covered slots.
 
     `asked` is the window after clipping to the workload's first observation; `covered_seconds` of it count.
-    `cost_usd` sums over components; `cost_by` splits it by component and evidence. `tokens` includes unpriced ones.
+    `cost_usd` sums over components; `cost_by` splits it by component and evidence, `cost_by_type` that of an API's
+    tokens by token type. `tokens` includes unpriced ones.
     """
 
     asked: Window
@@ -48,11 +50,17 @@ class WindowFigures:
     cost_by: Mapping[tuple[Component, Evidence], Decimal]
     superseded_usd: Decimal
     usd_per_token: Decimal | None
-    alternatives: Mapping[str, AlternativeFigures] = field(default_factory=dict)
+    alternatives: Mapping[str, AlternativeFigures] = MappingProxyType({})
+    cost_by_type: Mapping[str, Decimal] = MappingProxyType({})
+
+    def cost_by_component(self) -> dict[Component, Decimal]:
+        sums: dict[Component, Decimal] = {}
+        for (component, _), usd in self.cost_by.items():
+            sums[component] = sums[component] + usd if component in sums else usd
+        return sums
 
     def cost_of(self, component: Component) -> Decimal | None:
-        parts = [usd for (part, _), usd in self.cost_by.items() if part == component]
-        return sum(parts, Decimal(0)) if parts else None
+        return self.cost_by_component().get(component)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class BillReport:
 
     `states` is the effective cost by how sure it is. `drift_ratio` is billed cost over the estimates that the bill
     replaced, less 1. `waterfall` are the steps from metered tokens at list price to the bill of an API provider.
+    `no_fx` are currencies without a rate: what is billed in them is in none of these figures.
     """
 
     collector: str
@@ -115,6 +124,7 @@ class BillReport:
     states: Mapping[str, Decimal] = field(default_factory=dict)
     drift_ratio: Decimal | None = None
     waterfall: Mapping[str, Decimal] = field(default_factory=dict)
+    no_fx: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from exporter.reconcile.budgets import budget_costs
 from exporter.reconcile.build import Inputs, billing_of, capacity, window_starts
 from exporter.reconcile.cluster import gpus_now
 from exporter.reconcile.coverage import observed_by_all
-from exporter.reconcile.matching import workload_of
+from exporter.reconcile.matching import check_collectors, workload_of
 from exporter.reconcile.report import (
     EVIDENCE,
     Decision,
@@ -70,8 +70,9 @@ def _meter_gaps(inputs: Inputs, views: Sequence[WorkloadView], end: int) -> dict
     Above 0 the meter misses traffic, below 0 the check does. Absent where the meters have no tokens.
     """
     checked: dict[str, Checked] = {}
+    configured = check_collectors(inputs.config)
     for one in inputs.snapshot.series:
-        if one.key.collector in inputs.checks:
+        if one.key.collector in configured:
             key = (workload_of(one.key, inputs.config.workloads), one.key.path)
             checked.setdefault(one.key.collector, {}).setdefault(key, []).append(one)
     accounts = {one.name for one in inputs.config.collectors if one.kind in PROVIDER_KINDS}
@@ -126,12 +127,18 @@ def _workloads(
 ) -> tuple[WorkloadReport, ...]:
     """The workloads; the same report as before of one that nothing has changed for since."""
     found, published = [], _published(inputs, end)
-    inputs.memo.keep("report", {(view.name, view.path) for view in views})
+    for kind in ("windows", "report"):
+        inputs.memo.keep(kind, {(view.name, view.path) for view in views})
     for view in views:
         shown = tuple(states.get((view.name, view.path, one.label)) for one in view.alternatives)
         kept = capacity(inputs, view, end)
-        args = (view.basis(end), shown, kept, _phases(inputs, view, end), inputs.config, published)
-        make = partial(_workload, inputs, view, states, end, kept)
+        starts = {*published.values(), end - inputs.decision(view.name).ratio_window}
+        windows = inputs.memo.equal(
+            ("windows", (view.name, view.path)), (view.basis(end), starts), partial(view.windows, starts, end)
+        )
+        phases = _phases(inputs, view, end)
+        args = (windows, view.first, view.alternatives, shown, kept, phases, inputs.config, published)
+        make = partial(_workload, inputs, view, states, published, windows, end, kept)
         found.append(inputs.memo.equal(("report", (view.name, view.path)), args, make))
     return tuple(found)
 
@@ -140,13 +147,13 @@ def _workload(
     inputs: Inputs,
     view: WorkloadView,
     states: Mapping[StateKey, State],
+    starts: Mapping[str, int],
+    windows: Mapping[int, WindowFigures],
     end: int,
     known_capacity: tuple[Decimal | None, int | None],
 ) -> WorkloadReport:
     settings = inputs.decision(view.name)
     start = end - settings.ratio_window
-    starts = _published(inputs, end)
-    windows = {since: view.window(since, end) for since in {*starts.values(), start}}
     figures = windows[start]
     total, samples = known_capacity
     used = formulas.utilization(sum(figures.tokens.values()), figures.covered_seconds, total)
@@ -160,7 +167,7 @@ def _workload(
         decision_window=figures,
         decisions=_decisions(view, workload, figures, total, states) if inputs.config.publish.decisions else (),
         evidence_ratio=_evidence(figures),
-        token_type_usd_per_token=_token_types(inputs, view, figures, start, end),
+        token_type_usd_per_token=_token_types(inputs, view, figures, end),
         capacity_tokens_per_second=total,
         capacity_samples=samples,
         utilization_ratio=used,
@@ -233,14 +240,14 @@ def _evidence(figures: WindowFigures) -> dict[Evidence, Decimal]:
 
 
 def _token_types(
-    inputs: Inputs, view: WorkloadView, figures: WindowFigures, start: int, end: int
+    inputs: Inputs, view: WorkloadView, figures: WindowFigures, end: int
 ) -> dict[tuple[str, str], Decimal]:
     """USD per token of each type: the cost split by the primary alternative's weights, or by phase seconds."""
     if figures.cost_usd is None or not view.series:
         return {}
     if view.path == "api":
-        own = view.price_weights(None, start, end)
-        return {(t, "price"): usd for t, usd in formulas.usd_per_token_by_type(own.by_type, figures.tokens).items()}
+        own = formulas.usd_per_token_by_type(figures.cost_by_type, figures.tokens)
+        return {(token_type, "price"): usd for token_type, usd in own.items()}
     workload = inputs.workload(view.name)
     method = workload.split if workload else "price_weights"
     parts = None
@@ -248,9 +255,9 @@ def _token_types(
         prefill, decode = _phases(inputs, view, end) or (0.0, 0.0)
         parts = formulas.split_by_phases(figures.cost_usd, figures.tokens, prefill, decode)
     elif view.alternatives:
-        weights = view.price_weights(view.alternatives[0], start, end)
-        if not weights.unpriced_tokens:
-            parts = formulas.split_by_weights(figures.cost_usd, weights.by_type)
+        primary = figures.alternatives[view.alternatives[0].label]
+        if not primary.unpriced_tokens:
+            parts = formulas.split_by_weights(figures.cost_usd, primary.cost_by_type)
     if parts is None:
         return {}
     return {(t, method): usd for t, usd in formulas.usd_per_token_by_type(parts, figures.tokens).items()}

@@ -1,7 +1,7 @@
 """One workload on one path, ready to be asked for any window: tokens, cost, alternatives, all over the same slots."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from collectors.records import HOUR, Component, Path, Window
@@ -12,7 +12,9 @@ from exporter.prices.book import PriceBook, PriceKey
 from exporter.reconcile.alternatives import ApiAlternative
 from exporter.reconcile.evidence import Costs
 from exporter.reconcile.report import AlternativeFigures, Evidence, WindowFigures
-from exporter.reconcile.tokens import Billed, Priced, Tokens, key_of, price_tokens, sum_tokens
+from exporter.reconcile.tokens import Billed, Counted, Priced, Pricing, count, key_of, total
+
+_NONE, _WHOLE = Decimal(0), Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +38,55 @@ class WorkloadView:
     max_unpriced: Decimal
     fine_from: int = 0
     billed: Billed | None = None
-    at_alternatives: dict[tuple[PriceKey, Decimal, Intervals], Priced] = field(
-        default_factory=dict, repr=False, compare=False
-    )  # what was priced before: a view is of one instant
 
     def window(self, start: int, end: int) -> WindowFigures:
-        """The figures of `[start, end)`, clipped to the first observation (epoch seconds, whole slots).
+        """The figures of `[start, end)`, see `windows`."""
+        return self.windows((start,), end)[start]
 
-        Where the ledger keeps hours only, a start inside an hour moves to the next: half an hour has no token count.
+    def windows(self, starts: Iterable[int], end: int) -> dict[int, WindowFigures]:
+        """The figures of each window `[start, end)` by its start, clipped to the first observation (epoch seconds,
+        whole slots).
+
+        Where the ledger keeps hours only, a start or an end inside an hour moves to its end: half an hour has no token
+        count, and windows that adjoin go on to.
         """
-        start = max(start, self.first or start)
-        if start < self.fine_from:
-            start = -(-start // HOUR) * HOUR
-        asked = Window(min(end, start), end)
-        covered = self.covered.clip(asked.start, asked.end)
-        tokens = sum_tokens(self.series, covered)
-        own = self._own(covered) if self.path == "api" else None
+        end = self._whole(end)
+        begins = {start: self._begin(start, end) for start in starts}
+        asked = list(dict.fromkeys(begins.values()))  # a young workload's windows are all the same
+        covered = [self.covered.clip(begin, end) for begin in asked]
+        counted = list(zip(*[count(one, covered) for one in self.series], strict=True)) or [()] * len(asked)
+        own = Pricing(self.series, self.book, billed=self.billed) if self.path == "api" else None
+        others = [(a.label, Pricing(self.series, self.book, a.price, a.discount)) for a in self.alternatives]
+        figures = {
+            begin: self._figures(Window(begin, end), seconds, sums, own, others)
+            for begin, seconds, sums in zip(asked, covered, counted, strict=True)
+        }
+        return {start: figures[begin] for start, begin in begins.items()}
+
+    def _begin(self, start: int, end: int) -> int:
+        return min(end, self._whole(max(start, self.first or start)))
+
+    def _whole(self, at: int) -> int:
+        return -(-at // HOUR) * HOUR if at < self.fine_from else at
+
+    def _figures(
+        self,
+        asked: Window,
+        covered: Intervals,
+        counted: Sequence[Counted],
+        pricing: Pricing | None,
+        others: Iterable[tuple[str, Pricing]],
+    ) -> WindowFigures:
+        tokens, seconds = total(counted), covered.seconds
+        own = pricing.of(counted, covered) if pricing else None
         cost_by = self._cost_by(covered, own)
-        cost = sum(cost_by.values(), Decimal(0)) if cost_by else None
+        cost = sum(cost_by.values(), _NONE) if cost_by else None
         unpriced = own.unpriced_tokens if own else 0
         per_token = usd_per_token(cost, tokens.total - unpriced) if self._few(unpriced, tokens) else None
         return WindowFigures(
             asked=asked,
-            covered_seconds=covered.seconds,
-            coverage_ratio=Decimal(covered.seconds) / asked.seconds if asked.seconds else Decimal(0),
+            covered_seconds=seconds,
+            coverage_ratio=_share(seconds, asked.seconds),
             tokens=tokens.by_type if covered else {},
             requests=tokens.requests,
             unpriced_tokens=unpriced,
@@ -67,7 +94,8 @@ class WorkloadView:
             cost_by=cost_by,
             superseded_usd=self.costs.superseded_usd(covered),
             usd_per_token=per_token,
-            alternatives={a.label: self._alternative(a, covered, tokens, cost) for a in self.alternatives},
+            alternatives={label: self._alternative(at, counted, covered, tokens, cost) for label, at in others},
+            cost_by_type=own.by_type if own else {},
         )
 
     def basis(self, end: int) -> tuple[object, ...]:
@@ -96,20 +124,10 @@ class WorkloadView:
             covered_seconds=figures.covered_seconds,
         )
 
-    def price_weights(self, alternative: ApiAlternative | None, start: int, end: int) -> Priced:
-        """What the tokens of `[start, end)` would cost at `alternative` (None: at their own API price), by type."""
-        covered = self.covered.clip(start, end)
-        if alternative is None:
-            return self._own(covered)
-        return self._priced(alternative, covered)
-
     def price_keys(self) -> set[PriceKey]:
         """Every price this view may ask for."""
         own = {key_of(one.key) for one in self.series} if self.path == "api" else set()
         return own | {alternative.price for alternative in self.alternatives}
-
-    def _own(self, covered: Intervals) -> Priced:
-        return price_tokens(self.series, covered, self.book, billed=self.billed)
 
     def _cost_by(self, covered: Intervals, own: Priced | None) -> dict[tuple[Component, Evidence], Decimal]:
         if own is None:
@@ -117,41 +135,38 @@ class WorkloadView:
         return {} if own.usd is None else {("tokens", evidence): usd for evidence, usd in own.by_evidence.items()}
 
     def _alternative(
-        self, alternative: ApiAlternative, covered: Intervals, tokens: Tokens, cost: Decimal | None
+        self, pricing: Pricing, counted: Sequence[Counted], covered: Intervals, tokens: Counted, cost: Decimal | None
     ) -> AlternativeFigures:
         if not self.series:
             return AlternativeFigures(None, None)  # what no source counts cannot be priced, not even at 0
-        priced = self._priced(alternative, covered)
-        usd = priced.usd
+        priced = pricing.of(counted, covered)
+        usd, unpriced = priced.usd, priced.unpriced_tokens
         if usd is None and tokens.total == 0 and covered:
-            usd = Decimal(0)  # no tokens cost nothing anywhere, whatever the price
-        ratio = break_even_ratio(usd, cost) if self._few(priced.unpriced_tokens, tokens) else None
-        return AlternativeFigures(usd, ratio, priced.unpriced_tokens)
+            usd = _NONE  # no tokens cost nothing anywhere, whatever the price
+        ratio = break_even_ratio(usd, cost) if self._few(unpriced, tokens) else None
+        return AlternativeFigures(usd, ratio, unpriced, priced.by_type)
 
-    def _priced(self, alternative: ApiAlternative, covered: Intervals) -> Priced:
-        """The tokens in `covered` at `alternative`; several figures of the decision window rest on that."""
-        key = (alternative.price, alternative.discount, covered)
-        if key not in self.at_alternatives:
-            self.at_alternatives[key] = price_tokens(
-                self.series, covered, self.book, alternative.price, alternative.discount
-            )
-        return self.at_alternatives[key]
-
-    def _few(self, unpriced: int, tokens: Tokens) -> bool:
-        return Decimal(unpriced) <= self.max_unpriced * tokens.total
+    def _few(self, unpriced: int, tokens: Counted) -> bool:
+        return not unpriced or unpriced <= self.max_unpriced * tokens.total
 
     def _unknown(
         self, figures: WindowFigures, other: AlternativeFigures, at: int, min_coverage: Decimal, min_age: int
     ) -> str:
         """Why a window has no verdict; empty if it has one."""
-        total = sum(figures.tokens.values())
+        tokens = sum(figures.tokens.values())
         checks = (
             ("too_young", self.first is None or at - self.first < min_age),
             ("no_cost", not self.costs.known.clip(figures.asked.start, figures.asked.end)),
             ("coverage", figures.coverage_ratio < min_coverage),
-            ("idle", total == 0 and not figures.cost_usd),
-            ("unpriced", Decimal(other.unpriced_tokens) > self.max_unpriced * total),
+            ("idle", tokens == 0 and not figures.cost_usd),
+            ("unpriced", Decimal(other.unpriced_tokens) > self.max_unpriced * tokens),
             ("no_cost", figures.cost_usd is None),
             ("no_price", other.cost_usd is None),
         )
         return next((reason for reason, holds in checks if holds), "")
+
+
+def _share(seconds: int, asked: int) -> Decimal:
+    if seconds == asked:
+        return _WHOLE if asked else _NONE
+    return Decimal(seconds) / asked

@@ -6,8 +6,9 @@ is a bare SQLite scan of the same usage rows, fetched and dropped; a tick has th
 
 `full`: opening, snapshot, status fold, views, report, rendered page. The prices are there already: looking them up is a
 child process beside it, and the page does not wait for it. `tick`: one publish tick with its page after each of 1,000
-targets has delivered a batch (the bound is on this one); `few`: after 30 of them have; `quiet`: after none has; `slot`:
-once in five minutes, all windows of all workloads move; `hour`: and all of them are evaluated.
+targets has delivered a batch; `few`: after 30 of them have; `quiet`: after none has; `slot`: once in five minutes, all
+windows of all workloads move; `hour`: all workloads are evaluated. The bound holds for every kind. The slot that ends
+with an hour closes some seconds after the hour is evaluated: sources have their interval to deliver its end.
 
 BENCH_BILLS=0 leaves out the bill lines (90 daily ones for every second workload).
 """
@@ -104,7 +105,7 @@ def main() -> None:
     whole = sorted((on_copy("full", ledger) for _ in range(RUNS)), key=lambda one: one["wall"])[RUNS // 2]
     ticked = on_copy("ticks", ledger)
     kinds = ticked["kinds"]
-    tick = median(one[0] for one in kinds["tick"])
+    slowest = max(median(one[0] for one in times) for times in kinds.values())
     print(json.dumps({
         "name": "reconcile_1000_workloads_90_days",
         "figure": f"full {whole['wall']:.1f} s (CPU {whole['cpu']:.1f} s), page {whole['page_mb']:.1f} MB, "
@@ -113,8 +114,8 @@ def main() -> None:
         "reference": f"{reference['wall']:.1f} s (CPU {reference['cpu']:.1f} s), "
         f"a bare scan of {reference['rows']:.0f} usage rows",
         "ratio": round(whole["wall"] / reference["wall"], 2),
-        "target": f"full <= {FULL_SECONDS:.0f} s, a tick <= {TICK_SECONDS} s, page <= {PAGE_MB:.0f} MB",
-        "ok": whole["wall"] <= FULL_SECONDS and tick <= TICK_SECONDS and whole["page_mb"] <= PAGE_MB,
+        "target": f"full <= {FULL_SECONDS:.0f} s, every kind of tick <= {TICK_SECONDS} s, page <= {PAGE_MB:.0f} MB",
+        "ok": whole["wall"] <= FULL_SECONDS and slowest <= TICK_SECONDS and whole["page_mb"] <= PAGE_MB,
     }))  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 The reference is `read_json` with explicit columns, grouped by hour, model and team. Beside it, `ratio_same_groups` is
 against a query that reads the columns and makes the groups that the collector does, unchecked. All sides are processes
 of their own, timed from their start to their end (interpreter and imports included), taken in turns, the median of
-each. Peak memory is the sum of the peaks of the collector's process and of its children, read from /proc.
+each. Peak memory is the sum of the peaks of the collector's process and of its children, read from /proc. It is also
+taken of dense logs with `duplicates: possible`: more ids inside one slot, and inside the horizon, than are kept.
 
     python tests/benchmarks/bench_usage_log.py [rows]
 """
@@ -132,6 +133,33 @@ def peak(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
+def dense(path: Path, rows: int, seconds: int) -> None:
+    """Write `rows` short lines with ids of their own, evenly over `seconds`."""
+    with path.open("w") as file:
+        for number in range(rows):
+            at = 1_789_948_800 + number * seconds // rows
+            file.write(f'{{"ts":{at},"id":"r{number}","model":"writer-7b","tokens":{{"input":3,"output":7}}}}\n')
+
+
+def bounded(name: str, path: Path, rows: int, seconds: int) -> dict[str, Any]:
+    """The peak memory with a dense log, of which every line has to be counted."""
+    dense(path, rows, seconds)
+    took, output, used = run(COLLECT, str(path), "possible", str(NOW))
+    if output != f"{rows} {10 * rows}":
+        raise SystemExit(f"totals differ: {output} of {rows} lines")
+    ratio = MEMORY_TARGET / used
+    return {
+        "name": name,
+        "figure": round(used / 2**20),
+        "reference": MEMORY_TARGET // 2**20,
+        "ratio": round(ratio, 3),
+        "target": 1.0,
+        "seconds": round(took, 3),
+        "peak_bytes": used,
+        "ok": used <= MEMORY_TARGET,
+    }
+
+
 def compare(path: Path, duplicates: str, distinct: int) -> dict[str, Any]:
     ours, theirs, same, memory = [], [], [], 0
     for _ in range(ROUNDS):
@@ -181,6 +209,8 @@ def main() -> None:
         ]
         distinct = generate(repeated, rows, repeated=0.01)
         results.append(report("usage_log_cold_duplicates", compare(repeated, "possible", distinct), 0.4))
+        results.append(bounded("usage_log_dense_slot_mb", repeated, 3 * rows, 300))
+        results.append(bounded("usage_log_dense_horizon_mb", repeated, 3 * rows, 7200))
     worst = min(results, key=lambda result: result["ratio"] / result["target"])
     print(json.dumps(worst | {"name": "usage_log", "ok": all(r["ok"] for r in results), "parts": results}))
 

@@ -135,9 +135,10 @@ def course() -> Iterator[tuple[str, Callable[[Simulated], None]]]:
         yield "slot", lambda one: one.deliver(300)
     for _ in range(12):
         yield "quiet", lambda one: one.deliver(5, 0)
-    yield "hour", lambda one: one.deliver(3600 - (one.now - END) % 3600 + 1)
-    yield "slot", lambda one: one.deliver(70)
-    yield "hour", lambda one: one.deliver(3600 - (one.now - END) % 3600 + 1)
+    for _ in range(3):  # the slot before the hour closes; the hour is evaluated; the slot that ends with it closes
+        yield "slot", lambda one: one.deliver(3600 - (one.now - END) % 3600 - 200)
+        yield "hour", lambda one: one.deliver(3600 - (one.now - END) % 3600 + 1)
+        yield "slot", lambda one: one.deliver(70)
 
 
 @contextmanager

@@ -35,6 +35,19 @@ _MORE: dict[str, Object] = {
     "no-rbac": {"rbac": {"create": False}, "serviceAccount": {"create": False}},
     "own-account": {"serviceAccount": {"create": False, "name": "mine"}},
     "named-account": {"serviceAccount": {"name": "exporter", "annotations": {"eks.amazonaws.com/role-arn": "arn:x"}}},
+    "namespace-labels": {
+        "config": {
+            "collectors": [
+                {"name": "cluster", "kind": "kubernetes", "namespace_labels": ["team"]},
+                {"name": "engines", "kind": "vllm", "discover": "cluster"},
+            ],
+            "storage": {"path": "/data/ledger.db"},
+        }
+    },
+    "namespace-labels-as-text": {
+        "config": "role: cluster\nstorage: {path: /data/ledger.db}\ncollectors:\n"
+        "  - {name: cluster, kind: kubernetes, namespace_labels: [team]}\n"
+    },
     "digest": {"image": {"digest": f"sha256:{'0' * 64}"}},
     "names": {"fullnameOverride": "costs", "nameOverride": "cost", "image": {"tag": "1.2.3"}},
     "config-as-text": {"config": "role: cluster\ncollectors:\n  - {name: gw, kind: usage_log, path: /logs/*.jsonl}\n"},

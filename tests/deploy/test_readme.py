@@ -65,7 +65,7 @@ def test_files_that_are_named_exist() -> None:
 
 
 def test_permissions_are_those_of_the_chart_and_of_the_policy() -> None:
-    (role,) = of("empty", "ClusterRole")
+    (role,) = of("namespace-labels", "ClusterRole")
     (row,) = (line for line in README.splitlines() if line.startswith("| `kubernetes`"))
     for rule in role["rules"]:
         suffix = f".{rule['apiGroups'][0]}".rstrip(".")

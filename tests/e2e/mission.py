@@ -43,7 +43,7 @@ collectors:
   - {{name: gateway, kind: usage_log, path: "{log}", format: llmcost, interval: 1s}}
   - {{name: openai, kind: openai, role: check, admin_key_file: "{openai_key}", base_url: "{openai}",
       interval: 1s, since: 6d}}
-  - {{name: anthropic, kind: anthropic, admin_key_file: "{anthropic_key}", base_url: "{anthropic}",
+  - {{name: anthropic, kind: anthropic, role: meter, admin_key_file: "{anthropic_key}", base_url: "{anthropic}",
       interval: 1s, since: 6d}}
   - {{name: gpus, kind: rate_card, rates: [{{workload: lab, gpu: a10g, count: 2, usd_per_hour: "1.50"}}]}}
 workloads:
@@ -52,14 +52,17 @@ workloads:
     alternatives:
       - {{api: "together/meta-llama/Llama-3.3-70B-Instruct-Turbo", discount: "0.10"}}
       - {{api: "groq/llama-3.3-70b-versatile"}}
+      - {{api: "{without_price}"}}
     fixed_usd_per_month: {{engineering: "730"}}
   - name: lab
     match: {{collector: lab-engine}}
     match_bill: {{workload: lab}}
+    capacity_tokens_per_second: 1200
     alternatives: [{{api: "groq/llama-3.3-70b-versatile"}}]
   - {{name: support-bot, match: {{team: support}}}}
   - {{name: search, match: {{team: search}}}}
   - {{name: research, match: {{workspace_name: Research}}}}
+  - {{name: pilot, match: {{team: pilot}}}}
 budgets:
   - {{name: support, match: {{team: support}}, usd_per_month: "100"}}
   - {{name: chat-gpus, match: {{workload: chat}}, usd_per_month: "20000"}}
@@ -183,6 +186,7 @@ def write_config(world: World) -> None:
             lab_account=mission_bill.LAB_ACCOUNT,
             cost_explorer=world.costs.url,
             log=world.log,
+            without_price="/".join(mission_traffic.WITHOUT_PRICE),
             openai_key=world.directory / "openai-key",
             openai=world.openai.url,
             anthropic_key=world.directory / "anthropic-key",

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from collectors.records import DAY
+from collectors.records import DAY, HOUR
 from tests.collectors.cluster.api_server import status
-from tests.dashboards.boards import NAMES, asked, filled
 from tests.e2e import mission_bill, mission_traffic
 from tests.e2e.mission import World, live, world
+from tests.e2e.mission_boards import series_of_all_queries
 from tests.e2e.mission_look import Look, counted, look_at
-from tests.e2e.running import Running, exporter, fetch, free_port, prometheus, wait_for
+from tests.e2e.running import Running, exporter, fetch, free_port, prometheus, sped_up, wait_for
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": mission_bill.KEY,
@@ -83,9 +83,12 @@ class Story:
 
     def say(self, *teams: str) -> None:
         """The gateway logs a call of each."""
-        with self.world.log.open("a") as out:
-            out.writelines(mission_traffic.gateway_line(time.time(), team) for team in teams)
+        self.write(time.time(), *teams)
         self.lines += len(teams)
+
+    def write(self, at: float, *teams: str) -> None:
+        with self.world.log.open("a") as out:
+            out.writelines(mission_traffic.gateway_line(at, team) for team in teams)
 
     def commands(self, *lines: tuple[str, ...]) -> None:
         """Run them side by side."""
@@ -176,7 +179,17 @@ def fail_and_recover(story: Story) -> None:
     story.wait("trouble begins", lambda look: {k for k, v in look.success().items() if not v} == SICK)
     before = counted(story.looks["trouble begins"], "support-bot")
     story.say("support")
-    story.wait("trouble", lambda look: counted(look, "support-bot") > before)
+    late = mission_traffic.late_tokens(story.looks["trouble begins"])
+    story.write(time.time(), "pilot")
+    story.write(time.time() - 3 * HOUR, "pilot")  # too late for the counters
+    story.wait(
+        "trouble",
+        lambda look: (
+            counted(look, "support-bot") > before
+            and counted(look, "pilot") == mission_traffic.TOKENS_A_CALL
+            and mission_traffic.late_tokens(look) == late + mission_traffic.TOKENS_A_CALL
+        ),
+    )
     story.troubled_at = time.time()
     world.api.trouble.clear()
     world.exports.gate.refused.clear()
@@ -224,19 +237,6 @@ def ask(story: Story, url: str) -> None:
         story.asked[name] = [float(one["value"][1]) for one in found["data"]["result"]]
 
 
-def ask_the_boards(story: Story, url: str) -> None:
-    """The queries of the dashboards, here with nodes, provider APIs and paid requests, which the demo does not have."""
-    values = {"job": ".*", "biggest": "chat", "workload": "chat", "path": "self_hosted"}
-    values |= {"__rate_interval": "15s", "__range": "60s"}
-    for one in (one for name in NAMES for one in asked(name)):
-        counts = []
-        for at in (time.time(), story.troubled_at):
-            query = urlencode({"query": filled(one.expr, values), "time": at})
-            found = json.loads(fetch(f"{url}/api/v1/query?{query}") or "{}")
-            counts.append(len(found["data"]["result"]))
-        story.boards[one.place] = max(counts)
-
-
 def day(at: int) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
@@ -277,7 +277,7 @@ def told(directory: Path) -> Iterator[Story]:
     stay_within_a_day()
     with ExitStack() as stack:
         story = Story(stack.enter_context(world(directory)))
-        url = stack.enter_context(prometheus(directory, [story.address], []))
+        url = stack.enter_context(prometheus(directory, [story.address], [sped_up(directory)]))
         child = story.start()
         try:
             bills_arrive(story)
@@ -286,7 +286,7 @@ def told(directory: Path) -> Iterator[Story]:
             child = kill_and_restart(story, child)
             look_back(story)
             ask(story, url)
-            ask_the_boards(story, url)
+            story.boards = series_of_all_queries(url, story.troubled_at)
         finally:
             story.statuses["serve"] = child.stop()
         story.commands(("once",))

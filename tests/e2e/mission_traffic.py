@@ -11,12 +11,16 @@ from typing import Any
 from collectors.records import DAY, HOUR
 from tests.collectors.usage import anthropic_stand_in, openai_stand_in
 from tests.collectors.usage.provider_stand_in import Answer, Query
+from tests.e2e.mission_look import Look
 
 DAYS = 5
 """Whole days with calls, before today. Bills of the first three are no estimate any more."""
 
 TOKENS = {"input": 100_000, "cached": 50_000, "output": 20_000}
+TOKENS_A_CALL = sum(TOKENS.values())
 TEAMS = ("support", "support", "search")  # of the calls that the gateway saw, each day
+WITHOUT_PRICE = ("acme", "in-house-7b")
+"""Provider and model of the calls of team `pilot`, which no price is known for."""
 CALLS_A_DAY = len(TEAMS) + 1  # and one that went past it
 CALLED_AT = 23 * HOUR + HOUR // 2  # of the day: the last calls are no 24 h ago until shortly before midnight
 
@@ -60,14 +64,20 @@ def anthropic_usd_a_day(calls: Sequence[anthropic_stand_in.Call]) -> Decimal:
 
 
 def gateway_line(at: float, team: str) -> str:
+    provider, model = WITHOUT_PRICE if team == "pilot" else ("openai", "gpt-5")
     written = {
         "ts": datetime.fromtimestamp(at, UTC).isoformat(),
-        "provider": "openai",
-        "model": "gpt-5",
+        "provider": provider,
+        "model": model,
         "tokens": {"input": TOKENS["input"], "cache_read": TOKENS["cached"], "output": TOKENS["output"]},
         "labels": {"team": team},
     }
     return json.dumps(written) + "\n"
+
+
+def late_tokens(look: Look) -> float:
+    """Tokens of the gateway's log that were too late for the counters."""
+    return look.total("llmcost_late_tokens_total", collector="gateway")
 
 
 def write_history(log: Path, midnight: int) -> None:

@@ -32,9 +32,12 @@ def node(key: str = "n1", resource: str = "i-1", start: int = START, end: int = 
     return Node(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def pod(name: str, gpus: object, start: int = START, end: int = OPEN, on: str = "n1", **labels: str) -> Allocation:
+def pod(
+    name: str, gpus: object, start: int = START, end: int = OPEN, on: str = "n1", sidecar: bool = False, **labels: str
+) -> Allocation:
     own = {"namespace": "llm", "owner": name.rsplit("-", 1)[0], "pod": name, **labels}
-    return Allocation(f"{name}/{start}", on, Decimal(str(gpus)), Window(start, end), tuple(sorted(own.items())))
+    held = Window(start, end)
+    return Allocation(f"{name}/{start}", on, Decimal(str(gpus)), held, tuple(sorted(own.items())), sidecar)
 
 
 def listed(usd_per_hour: str = "16", start: int = START - DAY, currency: str = "USD") -> ListPrice:

@@ -1,8 +1,9 @@
 """The whole path on simulated time: what is promised of the joints, on the page that Prometheus would scrape."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import cycle, groupby
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from collectors.billing.focus import FocusSettings
 from collectors.settings import Duration, Instant, Money
 from collectors.usage.log import UsageLogSettings
+from exporter.breakeven.status import fold, status
 from exporter.config import Budget, Config, DecisionSettings, Workload
+from tests.dashboards import promtool
 from tests.exporter.simulated import START, Simulation, book, config, engine
 from tests.exporter.test_pipeline_bills import deliver
 
@@ -52,47 +55,71 @@ def test_cost_is_count_times_rate_times_covered_time(tmp_path: Path) -> None:
 def test_counters_agree_with_the_windows_over_an_hour_scraped_every_three_minutes(tmp_path: Path) -> None:
     with engine(steady()) as vllm, Simulation(config(tmp_path, vllm), vllm) as sim:
         sim.until(START + HOUR + 60, 15)
-        scraped = [sim.samples()]
-        for _ in range(20):
+        recording = promtool.Recording(180)
+        recording.scrape(sim.samples())
+        for _ in range(21):
             sim.until(sim.now + 180, 15)
-            scraped.append(sim.samples())
-        first, last = scraped[0], scraped[-1]
-
-        def increase(name: str, **labels: str) -> float:
-            wanted = set(labels.items())
-            return sum(v - first[key] for key, v in last.items() if key[0] == name and wanted <= key[1])
-
-        window = {"workload": "chat", "window": "1h"}
-        assert increase("llmcost_tokens_total", workload="chat") == pytest.approx(
-            sim.sum("llmcost_window_tokens", **window), rel=0.01
+            recording.scrape(sim.samples())
+        pairs = (
+            ("llmcost_tokens_total", "llmcost_window_tokens"),
+            ("llmcost_cost_usd_total", "llmcost_effective_cost_usd"),
+            ("llmcost_api_equivalent_usd_total", "llmcost_alternative_cost_usd"),
         )
-        assert increase("llmcost_cost_usd_total", workload="chat") == pytest.approx(
-            sim.sum("llmcost_effective_cost_usd", **window), rel=0.01
-        )
-        assert increase("llmcost_api_equivalent_usd_total", workload="chat") == pytest.approx(
-            sim.sum("llmcost_alternative_cost_usd", **window), rel=0.01
-        )
+        truths = {
+            f'abs(sum(increase({counter}{{workload="chat"}}[1h])) / sum({gauge}{{workload="chat",window="1h"}}) - 1) '
+            "< bool 0.01": 21 * 180
+            for counter, gauge in pairs
+        }
+        promtool.holds(tmp_path, (), recording, 180, truths)
 
 
-def test_two_exporters_that_look_at_different_times_see_the_same_status(tmp_path: Path) -> None:
-    """Traffic halves after a day: whatever the scrape and tick times, every evaluation and transition is the same."""
-    decision = DecisionSettings(ratio_window=Duration(6 * HOUR), sustain=Duration(3 * HOUR), min_age=Duration(HOUR))
+def looked_at(sim: Simulation, pauses: Iterable[float], end: float) -> Iterator[None]:
+    """Collect and tick after each pause, through `end`."""
+    for pause in pauses:
+        if sim.now + pause > end:
+            return
+        sim.at(sim.now + pause)
+        yield
+
+
+# Seconds between looks, over and over: all but the first meet the ends of slots and hours at ever other distances.
+RHYTHMS = {"a": (300,), "b": (15, 105), "c": (61,), "d": (97, 13), "e": (290, 200), "f": (7, 299, 301)}
+
+
+def test_exporters_that_look_at_different_times_see_the_same_status(tmp_path: Path) -> None:
+    """The load falls after ten hours, for eight: whatever the scrape and tick times, every evaluation and every status
+    is the same, and each follows from the evaluations up to its hour."""
+    decision = DecisionSettings(ratio_window=Duration(2 * HOUR), sustain=Duration(2 * HOUR), min_age=Duration(HOUR))
 
     def served(now: float) -> tuple[int, int, int]:
         seconds = max(0.0, now - START)
-        busy = min(seconds, DAY) + 0.2 * max(0.0, seconds - DAY)
+        busy = seconds - 0.8 * min(max(0.0, seconds - 10 * HOUR), 8 * HOUR)
         return int(7000 * busy), int(3000 * busy), int(500 * busy)
 
-    histories = []
-    for name, every in (("a", 60), ("b", 150), ("c", 300)):
-        directory = tmp_path / name
-        with engine(served) as vllm, Simulation(config(directory, vllm, decision=decision), vllm) as sim:
+    histories: dict[str, list[tuple[int, str, str]]] = {}
+    for name, rhythm in RHYTHMS.items():
+        shown: dict[int, str] = {}
+        with engine(served) as vllm, Simulation(config(tmp_path / name, vllm, decision=decision), vllm) as sim:
             sim.at(START)
-            sim.until(START + 2 * DAY + HOUR // 2, every)
-            made = sim.exporter.ledger.evaluations()
-            histories.append([(e.at, e.reason, sim.state.report.workloads[0].decisions[0].status) for e in made])  # type: ignore[union-attr]
-    assert histories[0] == histories[1] == histories[2]
-    assert [at for at, _, _ in histories[0]] == list(range(START + HOUR, START + 2 * DAY + 1, HOUR))
+            for _ in looked_at(sim, cycle(rhythm), START + DAY + HOUR // 2):
+                made = sim.exporter.ledger.evaluations()
+                if made:
+                    shown[made[-1].at] = sim.state.report.workloads[0].decisions[0].status.name  # type: ignore[union-attr]
+        folded = [status(fold(made[: n + 1], decision)).name for n in range(len(made))]
+        assert folded == list(shown.values()), name
+        histories[name] = [(one.at, one.reason, side) for one, side in zip(made, folded, strict=True)]
+    first = histories["a"]
+    assert [at for at, _, _ in first] == list(range(START + HOUR, START + DAY + 1, HOUR))
+    sides = [side for side, _ in groupby(side for _, _, side in first)]
+    assert sides == [
+        "break_even",
+        "self_hosting_cheaper",
+        "break_even",
+        "api_cheaper",
+        "break_even",
+        "self_hosting_cheaper",
+    ]
+    assert {name: history for name, history in histories.items() if history != first} == {}
 
 
 def test_an_outage_of_the_exporter_is_bridged_in_one_process_and_rent_runs_on(tmp_path: Path) -> None:

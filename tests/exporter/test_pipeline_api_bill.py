@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,9 @@ def evidence(sim: Simulation, workload: str) -> Mapping[str, float | None]:
     return {e: sim.value("llmcost_evidence_ratio", workload=workload, path="api", evidence=e) for e in names}
 
 
-def waterfall(sim: Simulation, window: str = "7d") -> dict[str, float]:
+def waterfall(sim: Simulation, window: str = "7d", collector: str = "account") -> dict[str, float]:
     parts = ("metered_at_list", "price_difference", "missing_usage", "duplicates", "non_token_lines", "unexplained")
-    found = {part: sim.value("llmcost_waterfall_usd", collector="account", part=part, window=window) for part in parts}
+    found = {part: sim.value("llmcost_waterfall_usd", collector=collector, part=part, window=window) for part in parts}
     return {part: value for part, value in found.items() if value}
 
 
@@ -157,6 +158,56 @@ def test_the_steps_from_list_price_to_the_bill_sum_to_it(tmp_path: Path) -> None
         assert sim.value("llmcost_billed_usd", collector="account", window="7d") == pytest.approx(8.55)
 
 
+def steps_by_hand(metered: list[Usage], used: list[Usage], bill: list[Charge]) -> dict[str, Fraction]:
+    """The steps of one closed day, from the records alone: what each model was metered at, used and billed."""
+
+    def worth(usage: list[Usage], model: str) -> Fraction:
+        of_model = [one.tokens for one in usage if one.model == model]
+        return sum(
+            (Fraction(PRICE[kind]) * count for tokens in of_model for kind, count in tokens.items()), Fraction(0)
+        )
+
+    def billed(model: str | None) -> Fraction:
+        named = {None: (None,), "gpt-x": ("gpt-x", "gpt-x-2026-01-01")}.get(model, (model,))
+        lines = [one for one in bill if dict(one.tags).get("model") in named]
+        return sum((Fraction(one.billed_cost) for one in lines), Fraction(0))
+
+    models = {one.model for one in (*metered, *used)}
+    return {
+        "metered_at_list": sum((worth(metered, model) for model in models), Fraction(0)),
+        "missing_usage": sum((max(Fraction(0), worth(used, m) - worth(metered, m)) for m in models), Fraction(0)),
+        "duplicates": -sum((max(Fraction(0), worth(metered, m) - worth(used, m)) for m in models), Fraction(0)),
+        "price_difference": sum((billed(m) - worth(used, m) for m in models), Fraction(0)),
+        "non_token_lines": billed(None),
+        "unexplained": billed("gpt-new"),
+    }
+
+
+def test_the_steps_are_those_of_the_records(tmp_path: Path) -> None:
+    """Odd amounts, teams and token types, a model of two names and one of no price: by hand, and on the page."""
+    slot, mixed = START + HOUR, {"input": 1_234_567, "output": 89_123}
+    metered = [
+        *(tokens("bot", "3.141593"), tokens("search", "0.271829"), tokens("bot", "5.000001", model="gpt-y")),
+        Usage(slot + 300, "api", "openai", "gpt-x", mixed, 3, labels=(("team", "search"),)),
+    ]
+    used = [
+        *(tokens("", "4.444444"), tokens("", "4.2", model="gpt-y")),
+        Usage(slot, "api", "openai", "gpt-x", {"input": 0, "output": 1_000_003}, 9),
+    ]
+    bill = [
+        *(cost("3.600000001"), cost("4.017", "gpt-y"), cost("3.9", "gpt-x")),
+        *(cost("0.25", None, component="other"), cost("-0.013", None, component="other"), cost("0.70", "gpt-new")),
+    ]
+    expected = steps_by_hand(metered, used, bill)
+    assert all(expected.values())
+    with provider(tmp_path, metered, used, bill) as sim:
+        assert waterfall(sim) == pytest.approx({step: float(usd) for step, usd in expected.items()}, rel=1e-12)
+        (report,) = [one for one in sim.state.report.bills if one.window == "7d"]  # type: ignore[union-attr]
+        exact = {step: Fraction(usd) for step, usd in report.waterfall.items() if usd}
+        assert exact == expected
+        assert sum(exact.values()) == sum(Fraction(one.billed_cost) for one in bill) == report.billed_usd
+
+
 def test_a_window_inside_a_billed_day_costs_what_its_own_tokens_cost(tmp_path: Path) -> None:
     metered = [tokens("bot", 3, START + DAY - HOUR), tokens("bot", 1, START + HOUR)]
     with provider(tmp_path, metered, [tokens("", 4)], [cost("2")], days=1) as sim:
@@ -165,3 +216,13 @@ def test_a_window_inside_a_billed_day_costs_what_its_own_tokens_cost(tmp_path: P
         assert sim.value("llmcost_effective_usd_per_token", workload="bot", path="api", window="7d") == pytest.approx(
             5e-7
         )
+
+
+@pytest.mark.parametrize("models", [("gpt-x", "gpt-x"), (None, None), ("gpt-x", None), (None, "gpt-x")])
+def test_a_bill_may_name_its_models_on_some_days_only(tmp_path: Path, models: tuple[str | None, str | None]) -> None:
+    metered = [tokens("bot", 100), tokens("bot", 100, START + DAY + HOUR)]
+    used = [tokens("", 100), tokens("", 100, START + DAY + HOUR)]
+    bill = [cost("50", models[0]), cost("40", models[1], START + DAY)]
+    with provider(tmp_path, metered, used, bill) as sim:
+        assert usd(sim, "bot") == pytest.approx(90)
+        assert parts(sim) == {"allocated": 90}

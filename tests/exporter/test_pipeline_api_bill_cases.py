@@ -9,8 +9,9 @@ from collectors.usage.anthropic import AnthropicSettings
 from collectors.usage.log import UsageLogSettings
 from collectors.usage.openai import OpenAISettings
 from exporter.config import Config, Storage, Workload
+from exporter.prices.book import PriceBook, PriceKey, Rate
 from tests.exporter.simulated import START, Simulation
-from tests.exporter.test_pipeline_api_bill import BOOK, MILLION, cost, evidence, parts, provider, tokens, usd
+from tests.exporter.test_pipeline_api_bill import BOOK, MILLION, cost, evidence, parts, provider, tokens, usd, waterfall
 
 WHOLE = [Observed(Window(START, START + 2 * DAY + 300))]
 TWO_DAYS = Window(START, START + 2 * DAY)
@@ -56,6 +57,29 @@ def test_two_accounts_of_one_provider_share_the_tokens_of_a_gateway(tmp_path: Pa
         assert usd(sim, "bot") == pytest.approx(2)
 
 
+def test_the_waterfalls_of_two_accounts_share_what_was_metered(tmp_path: Path) -> None:
+    with accounts(tmp_path, openai("account"), openai("second")) as sim:
+        logged = [tokens("bot", 4), tokens("bot", 2, model="gpt-y")]
+        sim.say("gateway", Batch("log", usage=logged, observed=WHOLE, cursor="1"))
+        bills = {"account": (3, "2.50"), "second": (1, "1.25")}
+        for name, (used, billed) in bills.items():
+            sim.say(name, Batch("usage", usage=[tokens("", used)], window=TWO_DAYS, observed=WHOLE))
+            sim.say(name, Batch("cost", charges=[cost(billed)], window=TWO_DAYS))
+        sim.tick()
+        first, second = (waterfall(sim, collector=name) for name in bills)
+        assert first == pytest.approx({"metered_at_list": 3 + 1, "duplicates": -1, "price_difference": -0.5})
+        assert second == pytest.approx({"metered_at_list": 1 + 1, "duplicates": -1, "price_difference": 0.25})
+
+
+def test_of_accounts_that_are_not_all_read_none_has_the_tokens_of_a_gateway(tmp_path: Path) -> None:
+    with accounts(tmp_path, openai("account"), openai("second")) as sim:
+        sim.say("gateway", Batch("log", usage=[tokens("bot", 4)], observed=WHOLE, cursor="1"))
+        sim.say("account", Batch("usage", usage=[tokens("", 3)], window=TWO_DAYS, observed=WHOLE))
+        sim.say("account", Batch("cost", charges=[cost("2.50")], window=TWO_DAYS))
+        sim.tick()
+        assert waterfall(sim) == {"unexplained": 2.5}
+
+
 def test_an_account_whose_bill_is_still_to_come_leaves_the_list_price(tmp_path: Path) -> None:
     with accounts(tmp_path, openai("account"), openai("second")) as sim:
         sim.say("gateway", Batch("log", usage=[tokens("bot", 4)], observed=WHOLE, cursor="1"))
@@ -94,3 +118,22 @@ def test_a_bill_finds_the_tokens_whatever_the_gateway_calls_the_model(tmp_path: 
         sim.tick()
         assert usd(sim, "bot") == pytest.approx(2)
         assert evidence(sim, "bot") == {"billed": 1, "list": 0}
+
+
+@pytest.mark.parametrize(("logged", "paid"), [(4, 4), (3, 3)])
+def test_an_alias_of_another_list_price_costs_what_was_billed_for_its_tokens(
+    tmp_path: Path, logged: int, paid: float
+) -> None:
+    """The gateway logs an alias that is listed at half the price of the snapshot that the provider bills."""
+    half = {kind: price / 2 for kind, price in BOOK.rates[PriceKey("openai", "gpt-x")][0].prices(0).items()}
+    with accounts(tmp_path, openai("account")) as sim:
+        sim.exporter.pricer.book = PriceBook({**BOOK.rates, PriceKey("openai", "gpt-x"): (Rate(((0, half),)),)})
+        sim.say("gateway", Batch("log", usage=[tokens("bot", logged)], observed=WHOLE, cursor="1"))
+        used = [tokens("", 4, model="gpt-x-2026-01-01")]
+        sim.say("account", Batch("usage", usage=used, window=TWO_DAYS, observed=WHOLE))
+        sim.say("account", Batch("cost", charges=[cost("4")], window=TWO_DAYS))
+        sim.tick()
+        assert usd(sim, "bot") == pytest.approx(paid)
+        assert parts(sim) == {part: value for part, value in (("allocated", paid), ("unallocated", 4 - paid)) if value}
+        missing = {"missing_usage": 4 - paid} if logged < 4 else {}
+        assert waterfall(sim) == pytest.approx({"metered_at_list": paid, **missing})

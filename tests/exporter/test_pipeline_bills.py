@@ -6,12 +6,15 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from collectors.billing.focus import FocusSettings
 from exporter.config import Config
+from exporter.publish.bill_view import bills_views
+from tests.exporter.raw_bill import SPANS, raw_lines, raw_sum
 from tests.exporter.simulated import START, Engine, Simulation, config, engine
 
 HOUR, DAY = 3600, 86400
@@ -69,6 +72,14 @@ def shown(sim: Simulation) -> dict[str, float]:
         ),
         "superseded": sim.sum("llmcost_superseded_cost_usd", collector="gpus"),
     }
+
+
+def file_sums(path: Path) -> dict[str, Fraction]:
+    """What the lines of a bill file sum to on both bases."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = {"billed": "BilledCost", "effective": "EffectiveCost"}
+    return {basis: sum((Fraction(row[column]) for row in rows), Fraction(0)) for basis, column in columns.items()}
 
 
 def fallen(before: dict, after: dict) -> list:
@@ -129,6 +140,7 @@ def test_evidence_shares_sum_to_one_and_the_bill_closes(tmp_path: Path) -> None:
         sim.at(START)
         deliver(tmp_path / "bill.csv", {0: "6", 1: "6.000000001"}, 1)
         sim.until(START + DAY + 1200, 300)
+        sim.at(sim.now + 290)  # the slot before is closed
         shares = {
             e: sim.value("llmcost_evidence_ratio", workload="chat", path="self_hosted", evidence=e)
             for e in ("invoiced", "billed", "calibrated", "configured", "list")
@@ -137,15 +149,26 @@ def test_evidence_shares_sum_to_one_and_the_bill_closes(tmp_path: Path) -> None:
         assert shares["billed"] and shares["configured"]
         report = sim.state.report if sim.state else None
         assert report is not None
+        whole = file_sums(tmp_path / "bill.csv")
+        lines, end = raw_lines(tmp_path / "ledger.db", "bill"), int(sim.now) // 300 * 300
+        assert {part.window for part in report.bills} >= set(SPANS)
         for part in report.bills:
             assert part.billed_usd == sum(part.parts["billed"].values(), Decimal(0))
+            for basis in whole if part.window in SPANS else ():
+                raw, off = raw_sum(lines, f"{basis}_cost", end - SPANS[part.window], end)
+                assert abs(Fraction(sum(part.parts[basis].values())) - raw) <= off, (part.window, basis)
+                assert part.window not in ("7d", "30d") or (raw, off) == (whole[basis], 0)
+        page = sim.value("llmcost_billed_usd", collector="bill", window="7d")
+        assert page == pytest.approx(float(whole["billed"]), rel=1e-12)
         week = next(part for part in report.bills if part.window == "7d")
         assert week.parts["effective"]["allocated"] == Decimal("12.000000001")
         assert week.parts["billed"]["tax"] == Decimal("19.01")
         assert week.parts["effective"]["unallocated"] == Decimal("0.07")
 
 
-def test_lines_in_a_currency_without_a_rate_are_counted_and_change_no_cost(tmp_path: Path) -> None:
+def test_lines_in_a_currency_without_a_rate_are_counted_and_change_no_cost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bill = tmp_path / "bill.csv"
     with engine(steady) as vllm, Simulation(with_bill(tmp_path, vllm), vllm) as sim:
         sim.at(START)
@@ -155,3 +178,8 @@ def test_lines_in_a_currency_without_a_rate_are_counted_and_change_no_cost(tmp_p
         assert shown(sim)["gpu"] == pytest.approx(7.2 * 4)
         reason = {"collector": "bill", "reason": "no_exchange_rate"}
         assert sim.value("llmcost_exporter_rejected_records_total", **reason) == 2
+        told = [record.getMessage() for record in caplog.records if "EUR" in record.getMessage()]
+        assert told == ['bill: what it bills in EUR is in no figure, no rate is known; add fx: {EUR: "<USD per unit>"}']
+        assert sim.state is not None and sim.state.report is not None
+        (totals,) = {view.totals for view in bills_views(sim.state.report.bills)}
+        assert totals == "bill \N{EN DASH} (no rate in fx: EUR)"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from collectors.billing.focus import FocusSettings
 from collectors.records import HOUR, Batch, Charge, Observed, Usage, Window
 from exporter.config import Config, Storage, Workload
 from tests.exporter.cluster import PODS, bill, line, listed, node, pod, seen
+from tests.exporter.raw_bill import SPANS, raw_lines, raw_sum
 from tests.exporter.simulated import START, Simulation
 
 
@@ -28,22 +30,13 @@ def cluster(directory: Path, *facts: object, hours: int = 30, **more: object) ->
 
 
 def parts(sim: Simulation, basis: str = "effective", window: str = "7d", collector: str = "bill") -> dict[str, float]:
-    names = (
-        "allocated",
-        "starting",
-        "idle",
-        "unallocated",
-        "commitment_unused",
-        "adjustment",
-        "usage",
-        "credits",
-        "tax",
-    )
-    found = {
-        part: sim.value("llmcost_bill_part_usd", collector=collector, basis=basis, part=part, window=window)
-        for part in names
+    """Every part of the bill that the page shows, whatever its name."""
+    given = {("collector", collector), ("basis", basis), ("window", window)}
+    return {
+        dict(labels)["part"]: value
+        for (name, labels), value in sim.samples().items()
+        if name == "llmcost_bill_part_usd" and given <= labels
     }
-    return {part: value for part, value in found.items() if value is not None}
 
 
 def gpu_usd(sim: Simulation, workload: str, window: str = "7d") -> float | None:
@@ -195,6 +188,17 @@ def test_gpus_held_before_the_engine_serves_are_starting(tmp_path: Path) -> None
         assert gpu_usd(sim, "llm/chat") == pytest.approx(100)
 
 
+def test_a_pod_that_comes_back_under_its_name_is_starting_again(tmp_path: Path) -> None:
+    facts = [node(), pod("chat-0", 8, end=START + 4 * HOUR), pod("chat-0", 8, start=START + 5 * HOUR)]
+    with cluster(tmp_path, *facts, hours=10) as sim:
+        spans = [Window(START + begin * HOUR, START + end * HOUR) for begin, end in ((1, 4), (7, 10))]
+        up = [Observed(span, "llm/chat-0") for span in spans]
+        sim.say("engines", Batch("llm/chat-0", observed=up, cursor="1"))
+        sim.say("bill", bill([line(0, 10, "100")]))
+        sim.tick()
+        assert parts(sim) == {"starting": 30, "allocated": 60, "idle": 10}
+
+
 def test_a_pod_costs_the_workload_that_its_engine_serves(tmp_path: Path) -> None:
     labels = (("namespace", "llm"), ("owner", "chat"), ("pod", "chat-1"))
     served = Usage(START, "self_hosted", "vllm", "llama", {"input": 900, "output": 100}, 5, labels=labels)
@@ -214,14 +218,30 @@ def test_a_workload_that_is_scaled_to_nothing_costs_nothing_and_that_is_known(tm
         assert sim.value("llmcost_window_coverage_ratio", workload="llm/chat", path="self_hosted", window="7d") == 1
 
 
-@pytest.mark.parametrize("charge", [line(0, 24, "24"), line(0, 24, "24", quantity=None), line(0, 24, "-3")])
+@pytest.mark.parametrize(
+    "charge",
+    [
+        line(0, 24, "24"),
+        line(0, 24, "24", quantity=None),
+        line(0, 24, "-3"),
+        line(0, 24, "24", billed_cost=Decimal("31.000000007")),
+        line(0, 24, "7", category="Tax", billed_cost=Decimal("6.5")),
+        line(-3, 30, "11.0000000013", resource="i-elsewhere", billed_cost=Decimal(0)),
+    ],
+)
 def test_both_identities_hold_whatever_the_line_says(tmp_path: Path, charge: Charge) -> None:
     with cluster(tmp_path, node(end=START + 7 * HOUR), pod("chat-1", 3), pod("x-1", 2, START + HOUR), hours=30) as sim:
         sim.say("bill", bill([charge]))
         state = sim.tick()
+        lines = raw_lines(tmp_path / "ledger.db", "bill")
         for report in state.report.bills:
             assert sum(report.parts["billed"].values()) == report.billed_usd
+            end = START + 30 * HOUR
+            for basis in ("billed", "effective") if report.window in SPANS else ():
+                raw, off = raw_sum(lines, f"{basis}_cost", end - SPANS[report.window], end)
+                assert abs(sum(map(Fraction, report.parts[basis].values())) - raw) <= off
         (week,) = [one for one in state.report.bills if one.window == "7d"]
+        assert sum(week.parts["billed"].values()) == charge.billed_cost
         assert sum(week.parts["effective"].values()) == charge.effective_cost
 
 
@@ -257,7 +277,8 @@ def test_a_bill_of_another_account_is_out_of_scope(tmp_path: Path) -> None:
         sim.tick()
         assert gpu_usd(sim, "llm/chat") == pytest.approx(100)
         assert sim.value("llmcost_billed_usd", collector="bill", window="7d") == 155
-        assert parts(sim) == {"allocated": 100}
+        assert parts(sim) == {"allocated": 100, "out_of_scope": 55}
+        assert parts(sim, "billed") == {"usage": 100, "out_of_scope": 55}
 
 
 def test_a_cluster_that_is_no_longer_configured_ends_where_it_was_last_seen(tmp_path: Path) -> None:

@@ -130,3 +130,20 @@ def test_a_bill_restated_up_down_and_away_never_lowers_a_counter(tmp_path: Path)
             through(sim, 2 + at, 1)
             assert counted(sim) - last == pytest.approx(16, rel=0.02)
             last = counted(sim)
+
+
+def test_a_card_is_not_lost_where_its_pod_ended_while_the_cluster_was_away(tmp_path: Path) -> None:
+    days, start = 9, 9 * 24
+    with exporter(tmp_path, card("10")) as sim:
+        sim.now = float(START + days * DAY)
+        sim.say("pods", seen(START + days * DAY, listed(), node(), pod("chat-1", 8)))
+        for _ in range(2):
+            sim.say("bill", bill([line(24 * day, 24, "192") for day in range(days - 2)], days))
+        through(sim, start, 1)
+        before, ended = counted(sim), START + (start + 1) * HOUR
+        through(sim, start + 1, 10, away=True)
+        assert counted(sim) == before
+        over = pod("chat-1", 8, end=ended)
+        sim.say("pods", seen(START + (start + 11) * HOUR, node(), over, since=ended - STEP - LAG))
+        through(sim, start + 11, 1)
+        assert counted(sim) - before == pytest.approx(11 * 10, rel=0.01)

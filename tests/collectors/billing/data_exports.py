@@ -111,7 +111,7 @@ def _cast(name: str) -> str:
     if name in DOUBLES:
         return f"nullif({name}, '')::DOUBLE"
     if name in TIMES:
-        return f"{name}::TIMESTAMP"
+        return f"{name}::TIMESTAMPTZ::TIMESTAMP"  # UTC, as AWS writes it
     if name == "resource_tags":
         return f"{name}::JSON::MAP(VARCHAR, VARCHAR)"
     return name

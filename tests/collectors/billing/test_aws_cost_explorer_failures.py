@@ -98,7 +98,9 @@ def test_no_credentials_at_all_cost_nothing(account: CostExplorer, monkeypatch: 
     store = Store()
     [said] = reasons(store, account)
     assert "no usable AWS credentials found" in said
-    assert account.requests == 0
+    assert account.requests == 0 and store.paid == 0
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
+    assert reasons(store, account, NOW + INTERVAL) == []  # the budget is whole
 
 
 def test_an_unknown_profile(account: CostExplorer) -> None:

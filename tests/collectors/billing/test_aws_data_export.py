@@ -186,7 +186,7 @@ def test_nothing_at_all_under_the_prefix_is_a_failure_and_a_month_to_come_is_non
     store, source = Store(), collector(tmp_path)
     assert store.take(source) == (
         [],
-        [f"{EXPORT}: no manifest under {tmp_path}/{EXPORT}/metadata/: check prefix and export"],
+        [f"{EXPORT}: no manifest under {tmp_path}/{EXPORT}/metadata/: check path and export"],
     )
     Delivery(tmp_path).write(MONTH)
     assert store.take(source)[1] == []

@@ -1,5 +1,6 @@
 """Aggregated lines cost what the rows of the file cost, to the last digit, per day and per hour of an instance."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Context, Decimal
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collectors.billing import columnar, cur_amounts
-from collectors.billing.columnar import BillError, Day, Done, Failed, Job, Lines, Reader, answers, days
+from collectors.bill_days import BillDay
+from collectors.billing import columnar_child, cur_amounts
+from collectors.billing.columnar import Reader, days
+from collectors.billing.columnar_child import answers
+from collectors.billing.columnar_frames import BillError, Done, Failed, Job, Lines
 from collectors.billing.cur_columns import USED
 from collectors.records import DAY, HOUR, Charge
 from tests.collectors.billing.data_exports import (
@@ -36,8 +40,8 @@ def read_here(rows: list[Row], folder: Path, kind: str) -> tuple[list[Charge], d
     for answer in days(whole(answers(Job([str(path)], "csv" if kind == "csv.gz" else "parquet", str(folder)), MEMORY))):
         if isinstance(answer, Done):
             return lines, answer.flags
-        assert all(answer.start <= charge.window.start < answer.start + DAY for charge in answer.charges)
-        lines += answer.charges
+        assert all(answer.start <= charge.window.start < answer.start + DAY for charge in answer)
+        lines += answer
     raise AssertionError("the bill has no end")
 
 
@@ -204,19 +208,19 @@ def test_in_many_passes_the_bill_is_the_same(tmp_path: Path, kind: str, monkeypa
 
     rows = [line("98.32", day, hour) for day in (1, 2, 17) for hour in range(24)] + [storage("1.5", 1, 3)]
     once, _ = read_here(rows, tmp_path, kind)
-    group = columnar._group
+    group = columnar_child._group
 
-    def too_much(db: duckdb.DuckDBPyConnection, job: Job, passes: int) -> None:
+    def too_much(db: duckdb.DuckDBPyConnection, job: Job, passes: int) -> Counter[str]:
         if passes == 1:
             raise duckdb.OutOfMemoryException("no more")
-        group(db, job, passes)
+        return group(db, job, passes)
 
-    monkeypatch.setattr(columnar, "_group", too_much)
+    monkeypatch.setattr(columnar_child, "_group", too_much)
     many, _ = read_here(rows, tmp_path, kind)
     assert sorted(map(repr, many)) == sorted(map(repr, once))
 
 
-def outcome(reader: Reader, path: Path, folder: Path) -> list[Day | Done]:
+def outcome(reader: Reader, path: Path, folder: Path) -> list[BillDay | Done]:
     return list(reader.read([path], "csv" if path.name.endswith(".csv.gz") else "parquet", folder))
 
 
@@ -282,29 +286,42 @@ def test_what_lines_have_in_common_is_begun_anew_when_it_is_too_much(
     rows += [{**line("7", day, 4), **pod} if day == 4 else storage("0.5", day) for day in range(1, 9)]
     rows = [{**dict.fromkeys(pod, ""), **row} for row in rows]
     once, _ = read_here(rows, tmp_path, kind)
-    monkeypatch.setattr(columnar, "MAX_KINDS", 2)
+    monkeypatch.setattr(columnar_child, "MAX_KINDS", 2)
     again, _ = read_here(rows, tmp_path, kind)
     assert sorted(map(repr, again)) == sorted(map(repr, once)) and len(once) == 15
 
 
 @settings(max_examples=200, deadline=None)
-@given(digits=st.integers(1, 10**18), point=st.integers(0, 19), power=st.one_of(st.none(), st.integers(-40, 1)))
-def test_every_amount_of_more_than_18_decimals_is_counted(digits: int, point: int, power: int | None) -> None:
+@given(
+    digits=st.integers(0, 10**18),
+    point=st.integers(0, 19),
+    power=st.one_of(st.none(), st.none(), st.integers(-40, 1), st.just(-400)),
+    short=st.booleans(),
+)
+def test_an_amount_is_what_its_text_says_or_is_counted_as_rounded(
+    digits: int, point: int, power: int | None, short: bool
+) -> None:
+    digits = digits // 10**7 if short else digits
     text = f"{digits:020}"
     text = f"{text[: 20 - point].lstrip('0') or '0'}.{text[20 - point :]}".rstrip(".")
     text += "" if power is None else f"e{power}"
+    value, rounded = read_amount(text)
+    assert rounded or value == Decimal(text)
     exponent = Decimal(text).normalize(EXACT).as_tuple().exponent
     assert isinstance(exponent, int)
-    assert counted_as_rounded(text) or exponent >= -18
+    assert rounded or exponent >= -18
 
 
-def counted_as_rounded(text: str) -> bool:
+def read_amount(text: str) -> tuple[Decimal, bool]:
+    """The amount, of its units or the rest, and whether it was rounded."""
     import duckdb
 
-    step = cur_amounts.parsing(dict.fromkeys(("line_item_unblended_cost", "line_item_usage_amount"), "VARCHAR"))
-    sql = "SELECT false AS timed, $text AS billed, $text AS effective, $text AS list, $text AS quantity"
-    for columns in step:
+    sql = "SELECT $text AS billed, $text AS effective, $text AS list, $text AS quantity"
+    for columns in cur_amounts.parsing(
+        dict.fromkeys(("line_item_unblended_cost", "line_item_usage_amount"), "VARCHAR")
+    ):
         sql = f"SELECT *, {', '.join(columns)} FROM ({sql})"
-    found = duckdb.execute(f"SELECT billed_rest IS NOT NULL, billed_rounded FROM ({sql})", {"text": text}).fetchone()
-    assert found is not None and found[0]
-    return bool(found[1])
+    found = duckdb.execute(f"SELECT billed_units, billed_rest, rounded FROM ({sql})", {"text": text}).fetchone()
+    assert found is not None and (found[0] is None) != (found[1] is None)
+    units, rest, rounded = found
+    return rest if units is None else EXACT.multiply(Decimal(units), Decimal("1e-10")), bool(rounded)

@@ -13,7 +13,7 @@ import pytest
 from google.cloud.billing_v1.types import cloud_catalog as cc
 
 from collectors import Context
-from collectors.billing import gcp_client
+from collectors.billing import gcp_catalog, gcp_client
 from collectors.billing.gcp_catalog import CATALOGUE, GcpCatalog, GcpCatalogSettings
 from collectors.records import Batch, Failure, ListPrice
 from collectors.settings import Duration
@@ -209,7 +209,26 @@ def test_nobody_listening_ends_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = Catalogue([], endpoint=f"127.0.0.1:{taken.getsockname()[1]}")
     (failure,) = read(collector(nobody, timeout=Duration(1)), {})[1]
-    assert nobody.endpoint in failure.reason and "Check egress" in failure.reason
+    assert failure.reason.endswith(f"not readable within 1 s. Check egress to {nobody.endpoint}")
+
+
+def test_the_probe_is_one_request_for_one_sku(server: Catalogue) -> None:
+    (outcome,) = collector(server).probe(NOW)
+    assert isinstance(outcome, Batch)
+    assert [call.page_size for call in server.calls] == [1]
+
+
+def test_the_probe_names_what_is_missing_and_ends_soon(server: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.failures = [grpc.StatusCode.PERMISSION_DENIED]
+    (failure,) = collector(server).probe(NOW)
+    assert isinstance(failure, Failure)
+    assert "grant them serviceusage.services.use" in failure.reason
+    assert gcp_catalog.PROBE_SECONDS < 10
+    monkeypatch.setattr(gcp_catalog, "PROBE_SECONDS", 0.2)
+    server.failures = [grpc.StatusCode.UNAVAILABLE] * 1000
+    (failure,) = collector(server).probe(NOW)
+    assert isinstance(failure, Failure)
+    assert "not readable within 0.2 s" in failure.reason
 
 
 def test_a_catalogue_that_turns_in_circles_is_left(server: Catalogue) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from collectors.cluster import pods
 from collectors.cluster.discovery import Discover, selects
-from tests.collectors.cluster.cluster import gpu_pod
+from tests.collectors.cluster.cluster import T0, gpu_pod
 
 VLLM = {"image": "docker.io/vllm/vllm-openai:v0.30.0", "args": ["--model", "m"]}
 SERVING = {"app.kubernetes.io/component": "serving-engine", "model": "m", "helm-release-name": "vllm"}
@@ -148,3 +148,23 @@ def test_label_selectors(selector: str, expected: bool) -> None:
 def test_what_is_no_label_selector(selector: str) -> None:
     with pytest.raises(ValueError, match="selector: expected a label selector"):
         selects(selector, {})
+
+
+MARKS: list[dict[str, Any]] = [
+    {"labels": {"llm-cost-exporter/sidecar": "true"}},
+    {"annotations": {"llm-cost-exporter/sidecar": "true"}},
+    {"init": [{"name": "llm-cost-exporter"}]},
+    {"init": [{"name": "costs", "image": "ghcr.io/x/llm-cost-exporter:1@sha256:0"}]},
+]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("state", [{}, {"phase": "Pending"}, {"phase": "Succeeded", "ended": T0 + 600}])
+def test_a_pod_with_a_sidecar_says_so_whatever_state_it_is_in(mark: dict[str, Any], state: dict[str, Any]) -> None:
+    def marked(options: dict[str, Any]) -> bool:
+        found = pods.parse(json.dumps(gpu_pod("p1", **options)).encode(), Discover())
+        assert found is not None
+        return found.sidecar
+
+    assert marked({**mark, **state})
+    assert not marked(state)

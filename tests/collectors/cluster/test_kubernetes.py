@@ -341,6 +341,25 @@ def test_gpus_that_are_not_offered_for_a_while_are_still_paid_for() -> None:
             assert books.nodes["uid-n1"].window == Window(T0, OPEN)
 
 
+def test_a_machine_that_comes_back_with_fewer_gpus_is_still_shared_out_as_it_was() -> None:
+    """A bill of the days before is: a pod held 1 of 8. A machine that is divided otherwise says another number of GPUs
+    altogether."""
+    with serving() as server:
+        books = Books()
+        server.put("nodes", gpu_node("n1", gpus=8))
+        server.put("pods", gpu_pod("p1"))
+        with watching(server) as collector:
+            books.collect(collector, NOW)
+        for gpus, kept in ((7, 8), (8, 8), (9, 9), (6, 9), (4, 4)):
+            server.put("nodes", gpu_node("n1", gpus=gpus))
+            with watching(server) as collector:
+                books.collect(collector, NOW + 60)
+                assert books.nodes["uid-n1"].gpus == kept
+                said = books.batches
+                books.collect(collector, NOW + 90)
+                assert books.batches == said
+
+
 def test_time_without_the_api_server_is_not_vouched_for() -> None:
     with cluster([gpu_node("n1")], [gpu_pod("p1")]) as (server, collector, books):
         books.collect(collector, NOW)
@@ -470,7 +489,11 @@ def test_malformed_objects_are_counted_and_the_others_kept() -> None:
     ("options", "expected"),
     [
         ({"api_server": "http://127.0.0.1:1"}, "list of nodes: connection refused"),
-        ({"api_server": None, "kubeconfig": "/nowhere/config"}, "no way into the cluster: "),
+        (
+            {"api_server": None, "kubeconfig": "/nowhere/config"},
+            "kubeconfig /nowhere/config: Invalid kube-config",
+        ),
+        ({"api_server": None, "kubeconfig": __file__}, f"kubeconfig {__file__}: "),
         ({"token_file": "/nowhere/token"}, "token_file /nowhere/token: No such file or directory"),
     ],
 )
@@ -572,3 +595,27 @@ def test_settings_say_what_is_wrong() -> None:
     adapter = TypeAdapter(collector_class("kubernetes").Settings)
     settings = adapter.validate_python({"name": "c", "kind": "kubernetes", "discover": {"selector": "a=b"}})
     assert (settings.interval, settings.relist, settings.discover.selector) == (30, 600, "a=b")
+
+
+def test_a_pod_with_a_sidecar_holds_its_gpus_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    marked = {"labels": {"llm-cost-exporter/sidecar": "true"}}
+    with (
+        caplog.at_level(logging.INFO, "collectors.cluster.kubernetes"),
+        cluster([gpu_node("n1")], [gpu_pod("p1", **marked), gpu_pod("p2")]) as (server, collector, books),
+    ):
+        books.collect(collector, NOW)
+        assert (books.of("p1").sidecar, books.of("p2").sidecar) == (True, False)
+        assert "a sidecar that counts them: 1," in caplog.text
+        server.put("pods", gpu_pod("p2", **marked))
+        eventually(lambda: books.collect(collector, NOW + 30) or books.of("p2").sidecar)
+
+
+def test_two_collectors_of_one_cluster_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board()
+    with cluster([gpu_node("n1")], name="one", board=board) as (server, collector, books):
+        books.collect(collector, NOW)
+        with watching(server, board, name="two") as other:
+            for now in (NOW, NOW + 30):
+                Books().collect(other, now)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == ["two: it watches the same cluster as one; it counts once, keep one"]

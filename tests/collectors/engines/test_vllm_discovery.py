@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from collectors import Board, Context, Target
-from collectors.engines.discovered import FORGET_AFTER
+from collectors.engines.discovered import FORGET_AFTER, PATIENCE
 from collectors.engines.vllm import Vllm
 from collectors.records import DAY, Batch, Failure
 from tests.collectors.cluster.cluster import T0, cluster, gpu_node, gpu_pod
@@ -129,3 +129,73 @@ def test_from_the_api_server_to_the_tokens_of_a_pod() -> None:
         assert collector.streams == {"llm/chat-1"}
         assert ledger.usage[0].labels == tuple(sorted(books.of("chat-1").labels))
         assert sum(ledger.tokens().values()) > 0
+
+
+@contextmanager
+def readers(upstream: Upstream, *given: dict[str, Any]) -> Iterator[tuple[Board, list[Vllm], list[Ledger]]]:
+    """Collectors of one configuration, in its order."""
+    board, built = Board(), []
+    try:
+        for options in given:
+            settings = Vllm.Settings(kind="vllm", baseline="zero", **options)
+            built.append(Vllm(settings, Context(first_start=0, board=board)))
+        yield board, built, [Ledger() for _ in given]
+    finally:
+        for collector in built:
+            collector.close()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_engine_that_another_collector_lists_is_read_by_that_one(
+    first: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever of them is configured first; the log says so once."""
+    with Upstream(answer(page(PAGE))) as upstream:
+        given: list[dict[str, Any]] = [
+            {"name": "found", "discover": "cluster"},
+            {"name": "listed", "targets": (f"{upstream.url}/metrics",)},
+        ]
+        with readers(upstream, *(given[at] for at in (first, 1 - first))) as (board, built, ledgers):
+            board.post("cluster", [target(upstream)])
+            for now in (NOW, NOW + 15):
+                for collector, ledger in zip(built, ledgers, strict=True):
+                    ledger.collect(collector, now)
+            assert [set(ledger.cursors) for ledger in ledgers][first] == set()
+            assert [collector.streams for collector in built][first] == frozenset()
+            assert sum(ledgers[1 - first].tokens().values()) > 0
+            said = [record.message for record in caplog.records]
+            assert said == ["found: engine llm/chat-1 is read by collector listed, and not here too"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_engine_that_two_collectors_find_is_read_by_the_first_configured(order: tuple[int, int]) -> None:
+    with Upstream(answer(page(PAGE))) as upstream:
+        given: list[dict[str, Any]] = [{"name": f"r{i}", "discover": f"c{i}"} for i in (0, 1)]
+        with readers(upstream, *given) as (board, built, ledgers):
+            board.post("c0", [target(upstream)])
+            board.post("c1", [target(upstream, "llm/chat-1", "/metrics/"), target(upstream, "llm/chat-2", "/other")])
+            for now in (NOW, NOW + 15):
+                for at in order:
+                    ledgers[at].collect(built[at], now)
+            assert [set(ledger.cursors) for ledger in ledgers] == [{"llm/chat-1"}, {"llm/chat-2"}]
+            board.post("c0", [])  # gone there: now it is the second's
+            for at in order:
+                ledgers[at].collect(built[at], NOW + 30)
+            ledgers[1].collect(built[1], NOW + 45)
+            assert set(ledgers[1].cursors) == {"llm/chat-1", "llm/chat-2"}
+
+
+def test_what_both_may_find_waits_for_the_first_but_not_for_ever() -> None:
+    with Upstream(answer(page(PAGE))) as upstream:
+        given: list[dict[str, Any]] = [{"name": f"r{i}", "discover": f"c{i}"} for i in (0, 1)]
+        with readers(upstream, *given) as (board, built, ledgers):
+            board.post("c1", [target(upstream)])
+            (failure,) = ledgers[1].collect(built[1], NOW)
+            assert "'c0' has not found out yet" in failure.reason  # type: ignore[union-attr]
+            assert not ledgers[1].cursors
+            ledgers[1].collect(built[1], NOW + PATIENCE)
+            assert set(ledgers[1].cursors) == {"llm/chat-1"}
+            board.post("c0", [target(upstream)])  # late: who reads an engine goes on reading it
+            for collector, ledger in zip(built, ledgers, strict=True):
+                ledger.collect(collector, NOW + PATIENCE + 15)
+            assert [set(ledger.cursors) for ledger in ledgers] == [set(), {"llm/chat-1"}]

@@ -3,18 +3,17 @@
 import gzip
 import json
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.usage import pool, reading
-from collectors.usage.aggregate import Job, LineReader
-from collectors.usage.duplicates import Apart, Ids, RequestId, Seen, keys_of, newest, restore, save
+from collectors.usage import duplicates, pool, reading
+from collectors.usage.aggregate import LineReader
+from collectors.usage.duplicates import Met, Seen
+from collectors.usage.jobs import Job
 from tests.collectors.usage.log_follower import EDGES, NOW, Follower, line
 
 TIMES = st.one_of(
@@ -68,9 +67,8 @@ def result(lines: list[bytes], detected: Any, size: int) -> Any:
         block = b"".join(line + b"\n" for line in lines[start : start + size])
         reader.read(block, start + 1, block.count(b"\n"))
     merged = pool.merge([reader.result()])
-    usage = sorted((u.slot, u.provider, u.model, u.service_tier, u.region, u.band, u.labels) for u in merged.usage)
-    sums = sorted((u.slot, u.model, u.requests, sorted(u.tokens.items()), u.band_known) for u in merged.usage)
-    return usage, sums, dict(sorted(merged.rejected.items()))
+    sums = sorted((*key, requests, sorted(tokens.items())) for key, requests, tokens in merged.sums)
+    return sums, dict(sorted(merged.rejected.items()))
 
 
 @settings(max_examples=300, deadline=None)
@@ -137,18 +135,20 @@ def test_repeats_near_and_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
     path = tmp_path / "cold.jsonl"
     path.write_bytes(b"".join(rows))
     accepted = []
-    accept = Apart.accept
+    accept = Seen.accept
 
-    def noted(self: Apart, pieces: Any, now: int) -> bool:
-        accepted.append(accept(self, pieces, now))
+    def noted(self: Seen, met: Met, now: int) -> int | None:
+        accepted.append(accept(self, met, now))
         return accepted[-1]
 
-    monkeypatch.setattr(Apart, "accept", noted)
+    monkeypatch.setattr(Seen, "accept", noted)
+    monkeypatch.setattr(reading, "STRETCH_BYTES", 100_000)
+    monkeypatch.setattr(reading, "MIN_STRETCH_BYTES", 20_000)
     monkeypatch.setattr(reading, "COLD_BYTES", 0)
     monkeypatch.setattr(reading, "COMMIT_BYTES", 150_000)
     log = Follower(path, duplicates="possible").read()
     assert log.requests == 9000 and log.rejected == {"duplicate": len(rows) - 9000} and not log.failures
-    assert any(accepted) and (far == 0 or not all(accepted))
+    assert len(accepted) > 10 and 0 in accepted and (far == 0 or None in accepted)
 
 
 def test_a_child_that_dies_fails_the_file_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,90 +156,29 @@ def test_a_child_that_dies_fails_the_file_and_nothing_is_lost(tmp_path: Path, mo
     write_random(path, 9000, seed=6)
     monkeypatch.setattr(reading, "COLD_BYTES", 0)
     monkeypatch.setattr(reading, "COMMIT_BYTES", 200_000)
+    monkeypatch.setattr(reading, "STRETCH_BYTES", 100_000)
     whole = Follower(path).read()
     broken = Follower(path)
-    asked = 0
-    flush = pool.Pool.flush
+    pools = []
+    start, commit = pool.Pool.start, reading.FileReading._commit_stretches
 
-    def dies_at_the_third(self: pool.Pool) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 3:
-            self._children[0]._process.kill()
-            self._children[0]._process.wait()
-        flush(self)
+    def started(self: pool.Pool, job: Job, known: Any) -> None:
+        pools.append(self)
+        start(self, job, known)
 
-    monkeypatch.setattr(pool.Pool, "flush", dies_at_the_third)
+    def dies_at_the_second(self: reading.FileReading, *arguments: Any) -> Any:
+        if self._position.lines:
+            pools[-1]._children[0]._process.kill()
+            pools[-1]._children[0]._process.wait()
+        return commit(self, *arguments)
+
+    monkeypatch.setattr(pool.Pool, "start", started)
+    monkeypatch.setattr(reading.FileReading, "_commit_stretches", dies_at_the_second)
     broken.read()
     assert [failure.part for failure in broken.failures] == [str(path)] and broken.complete_through is None
     assert 0 < broken.requests < whole.requests
+    monkeypatch.setattr(reading.FileReading, "_commit_stretches", commit)
     assert broken.read().series == whole.series and not broken.failures
-
-
-def test_ids_survive_a_cursor() -> None:
-    seen = Seen(7200)
-    seen.advance(NOW, NOW)
-    assert not any(seen.repeats(f"id-{n}", NOW) for n in range(1000))
-    fresh, counted = seen.take()
-    assert len(fresh.ids.keys) == 1000 and not counted
-    other = Seen(7200)
-    other.learn(restore(save(newest(fresh.ids, 0, 5000))), NOW)
-    assert all(other.repeats(f"id-{n}", NOW) for n in range(1000)) and not other.repeats("id-1000", NOW)
-    assert newest(Ids.of(), 0, 5) == Ids.of()
-
-
-@given(st.lists(st.one_of(st.none(), st.text(max_size=5), st.integers(0, 9)), max_size=8))
-def test_keys_of_many_ids_are_those_of_each(ids: list[RequestId]) -> None:
-    keys = [None if one is None or one == "" else text_key(str(one).encode()) for one in ids]
-    assert list(keys_of(ids)) == keys
-
-
-def text_key(text: bytes) -> int:
-    return crc32(text) | crc32(bytes(reversed(text))) << 32
-
-
-ROWS_WITH_IDS = st.lists(st.tuples(st.integers(0, 12), st.integers(-6, 6)), max_size=12)
-
-
-def judged(seen: Seen, rows: list[tuple[int, int]]) -> list[bool]:
-    kept = []
-    for number, shift in rows:
-        seen.advance(NOW + shift * 300, NOW)
-        kept.append(seen.repeats(f"id-{number}", NOW + shift * 300))
-    return kept
-
-
-@given(ROWS_WITH_IDS, st.lists(ROWS_WITH_IDS, max_size=3))
-def test_pieces_that_agree_were_judged_as_in_order(before: list[Any], pieces: list[list[Any]]) -> None:
-    whole = Seen(900)
-    judged(whole, before)
-    whole.take()
-    apart, met, counts = [], [], Counter[str]()
-    for piece in pieces:
-        seen = Seen(900)
-        apart.append(judged(seen, piece))
-        fresh, counted = seen.take()
-        met.append(fresh)
-        counts.update(counted)
-    if Apart(whole).accept(met, NOW):
-        whole.clear()
-        judged(whole, before)
-        whole.take()
-        assert [judged(whole, piece) for piece in pieces] == apart
-        assert whole.take()[1] == counts
-
-
-def test_a_time_in_the_future_does_not_end_the_horizon() -> None:
-    seen = Seen(7200)
-    seen.advance(NOW + 10**6, NOW)
-    assert not seen.repeats("a", NOW - 300) and seen.repeats("a", NOW - 300)
-
-
-@pytest.mark.parametrize("pattern", ["req-{}", "chatcmpl-{:012d}"])
-def test_sequential_ids_do_not_share_keys(pattern: str) -> None:
-    seen = Seen(7200)
-    seen.advance(NOW, NOW)
-    assert not any(seen.repeats(pattern.format(n), NOW) for n in range(1_000_000))
 
 
 def test_a_backlog_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,3 +187,25 @@ def test_a_backlog_under_a_relative_path(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(reading, "COLD_BYTES", 0)
     log = Follower("cold.jsonl").read()
     assert not log.failures and log.requests > 2900
+
+
+def test_a_dense_slot_is_bounded_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one slot more ids than are kept: near repeats are found, far ones are said to be beyond comparison."""
+    monkeypatch.setattr(duplicates, "MAX_SAVED", 100)
+    monkeypatch.setattr(Seen.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(reading, "COLD_BYTES", 0)
+    monkeypatch.setattr(reading, "STRETCH_BYTES", 20_000)
+    monkeypatch.setattr(reading, "MIN_STRETCH_BYTES", 20_000)
+    path = tmp_path / "dense.jsonl"
+    rows = [line(n, ts=NOW - 900) for n in range(4000)]
+    path.write_bytes(b"".join([*rows[:3000], rows[2900], rows[5], *rows[3000:], rows[3990]]))
+    log = Follower(path, duplicates="possible").read()
+    assert not log.failures and log.rejected["duplicate"] == 2 and log.requests == 4001
+    assert 2000 < log.rejected["beyond_duplicate_horizon"] <= 3100
+    log.restart()  # knows what the cursor holds, and that this is not all
+    with path.open("ab") as file:
+        file.write(rows[3989] + rows[3000] + line(5000, ts=NOW - 10))
+    before = log.rejected["beyond_duplicate_horizon"]
+    log.read()
+    assert log.rejected["duplicate"] == 3 and log.requests == 4003
+    assert log.rejected["beyond_duplicate_horizon"] == before + 1

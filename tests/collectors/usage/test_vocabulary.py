@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.usage import vocabulary
-from collectors.usage.aggregate import Job, LineReader, raw_labels
+from collectors.usage.aggregate import LineReader, raw_labels
+from collectors.usage.jobs import Job
 from collectors.usage.llmcost import FastLine
 from collectors.usage.vocabulary import KnownLabels, Vocabulary
 from tests.collectors.usage.log_follower import EDGES, NOW
@@ -68,6 +69,6 @@ def test_more_texts_than_are_worth_learning(monkeypatch: pytest.MonkeyPatch) -> 
             for i in range(4)
         ]
         reader.read("".join(json.dumps(row) + "\n" for row in rows).encode(), 1, 4)
-    usage = reader.result().usage
-    assert len(usage) == 160 and sum(u.requests for u in usage) == 160
-    assert {u.model for u in usage} == {f"m{n}{i}" for n in range(5) for i in range(2)}
+    sums = reader.result().sums
+    assert len(sums) == 160 and sum(requests for _, requests, _ in sums) == 160
+    assert {key[2] for key, _, _ in sums} == {f"m{n}{i}" for n in range(5) for i in range(2)}

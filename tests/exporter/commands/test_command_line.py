@@ -93,7 +93,6 @@ def test_without_a_command_it_serves() -> None:
         (["once"], "Missing option '--config.file'"),
         (["report", "--config.file", "x", "--from", "2026-02-01", "--to", "2026-01-01"], "--from must be before --to"),
         (["report", "--config.file", "x", "--from", "yesterday", "--to", "2026-01-01"], "expected a date like"),
-        (["prices", "h100-80gb"], "it is a GPU: give --config.file"),
     ],
 )
 def test_wrong_options_are_named_and_exit_status_2(args: list[str], message: str) -> None:
@@ -226,24 +225,6 @@ def test_prices_of_a_model_and_of_a_gpu() -> None:
     assert "USD/Mtok  input" in run("prices", "openai/gpt-4o").stdout
     unknown = run("prices", "openai/gpt-4oo")
     assert (unknown.exit_code, unknown.stdout.splitlines()[0]) == (1, "openai/gpt-4oo: no price is known")
-
-
-def test_prices_of_a_gpu_come_from_the_config(tmp_path: Path) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        "collectors:\n"
-        "  - {name: gpus, kind: rate_card, rates: [{workload: a, gpu: h100, price_per_hour: 2, currency: EUR}]}\n"
-        'fx: {EUR: "1.08"}\n'
-        "workloads: [{name: a, match: {model: a}, alternatives: [{self_hosted: {gpu: h100, usd_per_hour: 3, "
-        "capacity_tokens_per_second: 1}}]}]\n"
-    )
-    result = run("prices", "h100", "--config.file", str(config))
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[1:] == [
-        "         2 EUR per GPU-hour  a (rate card gpus)",
-        "         3 USD per GPU-hour  a (alternative)",
-    ]
-    assert run("prices", "b200", "--config.file", str(config)).exit_code == 1
 
 
 def test_help_loads_nothing_heavy() -> None:

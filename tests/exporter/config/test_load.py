@@ -51,6 +51,21 @@ def test_the_folder_of_bad_configs_is_complete() -> None:
     assert {path.stem for path in (HERE / "bad_configs").glob("*.txt")} == {path.stem for path in BAD}
 
 
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ("", "collectors[0].bucket"),
+        ("bucket: s3://exports", "collectors[0].bucket"),
+        ("bucket: exports, periods: 0", "collectors[0].periods"),
+        ("bucket: exports, role_arn: role", "collectors[0].role_arn"),
+    ],
+)
+def test_what_a_collector_says_of_one_of_its_keys_is_said_at_the_key(tmp_path: Path, settings: str, place: str) -> None:
+    export = f"{{name: bill, kind: aws_data_export, export: gpus, {settings}}}"
+    (problem,) = problems(tmp_path, f"collectors: [{export}]")
+    assert problem.startswith(f"{place}: expected ")
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml: cannot be read: No such file"):
         load(tmp_path / "no.yaml")
@@ -242,6 +257,17 @@ def test_a_workload_that_takes_all_of_the_engine_keeps_it_from_a_later_one(tmp_p
     workloads = "{name: engine, match: {collector: engine}}, {name: rest, match: {model: '*'}}"
     config = loaded(tmp_path, f"collectors: [{ENGINE}, {LOG % ''}]\nworkloads: [{workloads}]")
     assert warnings(config) == []
+
+
+def test_an_engine_that_is_listed_has_no_labels_but_its_own(tmp_path: Path) -> None:
+    """So a workload by label is none of its, and the log that feeds that one shares nothing with it."""
+    workloads = "{name: chat, match: {app: chat}}, {name: engine, match: {collector: engine}}"
+    text = f"collectors: [%s, {LOG % ''}]\nworkloads: [{workloads}]"
+    assert warnings(loaded(tmp_path, text % ENGINE)) == []
+    labelled = ENGINE.replace("kind: vllm", "kind: vllm, labels: {app: chat}")
+    assert len(warnings(loaded(tmp_path, text % labelled))) == 1
+    found = "{name: k8s, kind: kubernetes}, {name: engine, kind: vllm, discover: k8s}"
+    assert len(warnings(loaded(tmp_path, text % found))) == 1
 
 
 LEAKS = [

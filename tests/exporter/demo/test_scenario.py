@@ -7,7 +7,9 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from exporter.__main__ import main
 from exporter.demo import Demo, prepare
 from exporter.demo.bill import DAYS, GPU_USD_PER_HOUR
 
@@ -48,6 +50,11 @@ def test_the_config_reads_what_the_demo_writes(demo: Demo) -> None:
     assert list((demo.directory / "bill").glob("*.csv"))
     with urlopen(collectors["tiny-engine"]["targets"][0]) as page:
         assert b"vllm:prompt_tokens_total" in page.read()
+
+
+def test_check_has_nothing_to_say_of_the_config_that_users_copy(demo: Demo) -> None:
+    result = CliRunner().invoke(main, ["check", "--config.file", str(demo.config_path)])
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_every_line_belongs_to_a_configured_workload(demo: Demo) -> None:

@@ -101,3 +101,47 @@ def test_a_series_is_there_at_zero_before_its_first_token(tmp_path: Path) -> Non
         assert [dict(usage.tokens) for usage in growth.usage] == [{"input": 0, "output": 0}, {}][: len(growth.usage)]
     finally:
         ledger.close()
+
+
+def labelled(rows: Mapping[str, Mapping[int, int]]) -> Batch:
+    """A delivery of one day: input tokens by team and number of the slot."""
+    usage = [
+        Usage(MIDNIGHT + SLOT * slot, "api", "acme", "m", {"input": tokens}, 1, labels=(("team", team),))
+        for team, slots in rows.items()
+        for slot, tokens in slots.items()
+    ]
+    return Batch("usage", usage=usage, window=Window(MIDNIGHT, MIDNIGHT + DAY), cursor="x")
+
+
+def test_what_moves_to_another_series_of_its_model_is_not_counted_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", NOW)
+    try:
+        assert deliver(ledger, labelled({"a": {0: 100, 1: 50}, "b": {2: 10}}))[0]["input"] == 160
+        gained, late = deliver(ledger, labelled({"c": {0: 100, 1: 55}, "b": {2: 12}}), NOW + 3 * DAY)
+        assert (gained["input"], gained[""], late) == (7, 0, 0)  # however long ago, what moved was counted in time
+        assert not +deliver(ledger, labelled({"c": {0: 100}, "b": {2: 12}}))[0]
+        assert deliver(ledger, labelled({"c": {0: 100, 1: 60}, "b": {2: 12}}))[0]["input"] == 5
+    finally:
+        ledger.close()
+
+
+moves = st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.integers(0, 2), st.integers(0, 50)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(moves, min_size=1, max_size=6))
+def test_whatever_moves_the_counters_hold_what_there_is_and_what_is_owed(
+    tmp_path_factory: pytest.TempPathFactory, said: list[dict[str, dict[int, int]]]
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("ledger") / "ledger.db", NOW)
+    try:
+        counter = before = 0
+        for rows in said:
+            gained = deliver(ledger, labelled(rows))[0]["input"]
+            total = sum(tokens for slots in rows.values() for tokens in slots.values())
+            assert gained <= max(0, total - before)
+            counter, before = counter + gained, total
+            owed = sum(n for (n,) in ledger._db.execute("SELECT tokens FROM debts WHERE token_type = 'input'"))
+            assert counter == total + owed
+    finally:
+        ledger.close()

@@ -10,7 +10,8 @@ import pytest
 
 from collectors.settings import Duration, Instant, Money
 from exporter.config import DecisionSettings, Workload
-from exporter.ledger.snapshot import Evaluation
+from exporter.intervals import Intervals
+from exporter.ledger.snapshot import Evaluation, Stream
 from exporter.publish.explain import UnknownWorkloadError, explain
 from exporter.publish.explain_case import adding_up, amounts
 from exporter.reading import read
@@ -102,6 +103,30 @@ def test_a_source_that_stopped_is_named_with_what_it_is_missing() -> None:
     )
     assert "mend the source" in text
     assert "Before, it was “API cheaper” since" in text
+
+
+def test_time_before_the_first_source_was_seen_is_not_said_to_be_missing() -> None:
+    """The engine is an hour old; the window begins with an earlier one that was known by its rows only."""
+    seen = Intervals([(END - HOUR, END + HOUR)])
+    late = Stream(END - HOUR, None, seen, seen)
+    text = flat(explained(streams={**chat.snapshot().streams, chat.A: late, chat.B: late}))
+    assert "COVERAGE 4.2 %: 1 h of 24 h" in text or "COVERAGE 4.2 %: 1 h of 1 d" in text
+    assert "23 h (no source yet: the first was seen at 2026-11-20 22:00 UTC)" in text
+    assert "nothing engines http://10.0.0.4:8000/metrics" in text
+    assert "Nothing is missing: for part of the decision window it had no source that could be read" in text
+    assert "mend the source" not in text
+
+
+def test_time_in_which_no_source_was_there_and_parts_of_slots_are_named() -> None:
+    gone = Intervals([(chat.START, END - 10 * HOUR)])
+    back = Intervals([(END - 3 * HOUR + 100, END + HOUR)])
+    streams = {
+        chat.A: Stream(chat.START, END - 10 * HOUR, gone, gone),
+        chat.B: Stream(END - 3 * HOUR + 100, None, back, back),
+    }
+    text = flat(explained(streams={**chat.snapshot().streams, **streams}))
+    assert "7 h 1 min (no source there: 2026-11-20 13:00 UTC for 7 h 1 min)" in text
+    assert "3 min (slots covered in part: only whole ones count)" in text
 
 
 def test_a_streak_that_is_not_long_enough_says_when_it_will_be() -> None:

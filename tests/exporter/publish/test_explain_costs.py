@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.records import HOUR
+from collectors.records import HOUR, Batch, Observed, Usage, Window
 from collectors.settings import Duration, Money
 from exporter.config import DecisionSettings, Workload
 from exporter.publish.explain import explain
@@ -137,13 +137,25 @@ def test_a_second_bill_for_the_same_charge_is_named(tmp_path: Path) -> None:
     assert "Not counted, as bill bill says what was paid: 28.00 USD of bill second for i-1, the same charge." in said
 
 
-def test_a_bill_line_claimed_as_a_whole_leaves_no_estimate_to_others(tmp_path: Path) -> None:
-    owner = Workload("platform", {"model": "none"}, match_bill={"resource": "i-1"})
+def test_a_bill_line_claimed_as_a_whole_leaves_no_estimate_beside_it(tmp_path: Path) -> None:
+    owner = Workload("llm/chat", {"model": "none"}, match_bill={"resource": "i-1"})
     with cluster(tmp_path, node(), pod("chat-1", 8), hours=10, workloads=(owner,), decision=DECISION) as sim:
-        sim.say("bill", bill([line(0, 4, "40")]))
+        sim.say("bill", bill([line(0, 4, "40", component="node")]))
         said = flat(explained(sim))
     assert "96.00 gpu list node-n1: 16 USD/h [1] x 8 of 8 GPUs x 6 h" in said
     assert (
-        "Not counted, as the bill for it is claimed as a whole by a rate card or another workload: 64.00 USD of list "
-        "price for 4 h of node-n1." in said
+        "Not counted, as the bill for it is claimed as a whole by a rate card or a tag: 64.00 USD of list price "
+        "for 4 h of node-n1." in said
     )
+
+
+def test_what_another_workload_is_billed_for_is_missing(tmp_path: Path) -> None:
+    owner = Workload("platform", {"model": "none"}, match_bill={"resource": "i-1"})
+    served = Usage(START, "self_hosted", "vllm", "m", {"input": 1}, 1, labels=pod("chat-1", 8).labels)
+    observed = [Observed(Window(START, START + 10 * HOUR), "llm/chat-1")]
+    with cluster(tmp_path, node(), pod("chat-1", 8), hours=10, workloads=(owner,), decision=DECISION) as sim:
+        sim.say("engines", Batch("llm/chat-1", usage=[served], observed=observed, cursor="1", stream="llm/chat-1"))
+        sim.say("bill", bill([line(0, 4, "40")]))
+        said = flat(explained(sim))
+    assert "96.00 gpu list node-n1: 16 USD/h [1] x 8 of 8 GPUs x 6 h" in said
+    assert "4 h cost: no price, card or bill of its own: 2027-01-15 00:00 UTC for 4 h" in said

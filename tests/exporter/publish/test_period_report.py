@@ -109,7 +109,10 @@ def test_a_period_goes_back_to_the_start_of_the_rent() -> None:
     assert {(other.cost_usd, other.ratio) for other in before.alternatives.values()} == {(None, None)}
     across = period_report(given, found, chat.START, chat.START + 3 * DAY, END).workloads[0].figures
     assert across.cost_of("gpu") == Decimal("345.60")
-    assert across.alternatives == view.window(begin, chat.START + 3 * DAY).alternatives
+    counted = view.window(begin, chat.START + 3 * DAY)
+    assert across.alternatives == counted.alternatives
+    assert counted.cost_usd is not None
+    assert across.usd_per_token == counted.usd_per_token == counted.cost_usd / 288_000
     assert across.requests == 288
 
 

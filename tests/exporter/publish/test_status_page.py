@@ -184,6 +184,15 @@ def test_every_unknown_status_says_what_to_do(reason: str) -> None:
     assert said.why.endswith(".") and said.to_do.endswith(".")
 
 
+@pytest.mark.parametrize(("coverage", "real"), [("0", False), ("1", True)])
+def test_figures_are_called_real_where_there_are_any(coverage: str, real: bool) -> None:
+    window = figures({"input": 5}, {("gpu", "list"): "1"}, {}, coverage)
+    for status in (Status("unknown", NOW, "too_young"), None):
+        said = advice(WorkloadReport("w", "self_hosted", 0, {}, window), Decision("api:x", True, status))
+        assert ("the figures shown are real" in said.to_do) == real
+        assert said.why.startswith("There is not enough history yet" if real else "There are no figures yet")
+
+
 def test_a_workload_without_anything_known_is_shown_with_dashes() -> None:
     state = PublishState(None, (), (), EXPORTER)
     assert "No workload has been seen yet" in render(state) and "No collector is configured" in render(state)

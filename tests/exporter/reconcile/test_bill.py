@@ -271,6 +271,7 @@ def test_a_report_is_in_usd_and_absent_without_a_rate() -> None:
     lines = [
         *bill([charge("1", currency="EUR"), charge("2"), charge("-0.5", category="Credit")], "mixed"),
         *bill([charge("1", currency="JPY")], "unknown"),
+        *bill([charge("3", currency="JPY"), charge("4"), charge("5", currency="EUR")], "partly"),
         *bill([charge("1", window=Window(MAY - DAY, MAY - DAY + 3600))], "old"),
     ]
     fx = {"USD": Decimal(1), "EUR": Decimal("1.08")}
@@ -278,15 +279,20 @@ def test_a_report_is_in_usd_and_absent_without_a_rate() -> None:
     found = bill_reports(parts, states, fx, {"24h": MAY, "7d": MAY - 7 * DAY}, MAY + DAY)
     assert [(report.collector, report.window, report.billed_usd) for report in found] == [
         ("mixed", "24h", Decimal("2.58")),
+        ("partly", "24h", Decimal("9.4")),
         ("unknown", "24h", None),
         ("mixed", "7d", Decimal("2.58")),
         ("old", "7d", Decimal(1)),
+        ("partly", "7d", Decimal("9.4")),
         ("unknown", "7d", None),
     ]
     assert found[0].parts["billed"] == {"unallocated": Decimal("3.08"), "credits": Decimal("-0.5")}
     assert found[0].parts["effective"] == {"unallocated": Decimal("3.08"), "adjustment": Decimal("-0.5")}
     assert found[0].states == {"provisional": Decimal("2.58")}
-    assert found[1] == BillReport("unknown", "24h", None, {})
+    assert found[1].parts == {"billed": {"unallocated": Decimal("9.4")}, "effective": {"unallocated": Decimal("9.4")}}
+    assert found[1].states == {"provisional": Decimal("9.4")}
+    assert [report.no_fx for report in found] == [(), ("JPY",), ("JPY",), (), (), ("JPY",), ("JPY",)]
+    assert found[2] == BillReport("unknown", "24h", None, {}, no_fx=("JPY",))
 
 
 def test_a_window_takes_its_share_of_a_long_charge() -> None:

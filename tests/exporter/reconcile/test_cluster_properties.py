@@ -22,8 +22,9 @@ from exporter.reconcile.bill_reporting import bills
 from exporter.reconcile.bill_shares import splitter
 from exporter.reconcile.billing import Billing, billing
 from exporter.reconcile.build import Inputs, views
-from exporter.reconcile.cluster import Owners
+from exporter.reconcile.cluster import ELSEWHERE
 from exporter.reconcile.memo import Memo
+from exporter.reconcile.owners import Owners
 from tests.exporter.cluster import PODS, bill, line, listed, node, pod, seen
 from tests.exporter.simulated import START
 
@@ -56,8 +57,9 @@ def nodes(draw: st.DrawFn, key: str) -> Node:
 def pods(draw: st.DrawFn, at: int, on: Sequence[str]) -> Allocation:
     start, end = sorted((draw(instants), draw(ends)))
     gpus = draw(st.sampled_from(("0", "0.142857142857", "0.5", "1", "3", "8")))
-    owner = draw(st.sampled_from(("chat", "embed")))
-    return replace(pod(f"{owner}-{at}", gpus, start, end, on=draw(st.sampled_from(on))), key=f"pod-{at}")
+    owner = draw(st.sampled_from(("chat", "embed", "apart")))  # the last has a sidecar that counts it
+    found = pod(f"{owner}-{at}", gpus, start, end, on=draw(st.sampled_from(on)), sidecar=owner == "apart")
+    return replace(found, key=f"pod-{at}")
 
 
 @st.composite
@@ -145,9 +147,19 @@ def test_both_identities_are_exact_for_every_collector_and_window(snapshot: Snap
 
 @settings(max_examples=60, deadline=None)
 @given(snapshots())
-def test_what_workloads_pay_and_what_nobody_pays_is_what_the_nodes_lines_cost(snapshot: Snapshot) -> None:
+def test_what_workloads_sidecars_and_nobody_pay_is_what_the_nodes_lines_cost(snapshot: Snapshot) -> None:
     found = laid_out(snapshot)
+    assert not any("apart" in name for name in found.rents)
     paid = sum((rent.usd(EVER) for rents in found.rents.values() for rent in rents.billed), Decimal(0))
+    whole = [(rent, found.uses[key]) for key, cost in found.costs.items() for rent in cost.billed]
+    apart = [
+        part.usd(EVER)
+        for rent, use in whole
+        for share in use.shares
+        if share.holder and share.holder.workload == ELSEWHERE
+        if (part := rent.part(share.fraction, share.seconds)) is not None
+    ]
+    paid += sum(apart, Decimal(0))
     split = splitter(found, ())
     nobody = total = Decimal(0)
     for one in {id(whole): whole for lines in found.lines.values() for whole, _ in lines}.values():

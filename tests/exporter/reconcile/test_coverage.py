@@ -42,6 +42,22 @@ def test_a_source_that_never_spoke_covers_nothing() -> None:
     assert not observed_by_all({A, B}, {A: stream([(0, 900)])})
 
 
+def test_where_who_finds_the_sources_found_none_nothing_was_served() -> None:
+    finder, finds = ("f", ""), {"c": "f"}
+    streams = {
+        A: stream([(300, 600)], retired=600),
+        B: stream([(1200, 1500)]),
+        finder: stream([(0, 900), (1100, 1500)]),
+    }
+    assert observed_by_all({A, B}, streams).clip(0, 1500) == Intervals([(300, 600), (1200, 1500)])
+    assert observed_by_all({A, B}, streams, finds).clip(0, 1500) == Intervals([(300, 900), (1100, 1500)])
+    assert observed_by_all({A, B}, {A: streams[A], B: streams[B]}, finds).clip(0, 1500) == Intervals(
+        [(300, 600), (1200, 1500)]
+    )
+    failing = streams | {B: stream([(1200, 1300), (1400, 1500)])}
+    assert observed_by_all({A, B}, failing, finds).clip(1000, 1500) == Intervals([(1100, 1300), (1400, 1500)])
+
+
 def test_seen_down_is_covered_but_not_up() -> None:
     streams = {A: stream([(0, 300)], down=[(300, 600)])}
     assert observed_by_all({A}, streams).clip(0, 900) == Intervals([(0, 600)])

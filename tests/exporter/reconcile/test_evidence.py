@@ -143,3 +143,38 @@ def test_a_line_of_a_card_s_own_resource_pays_for_what_the_card_pays_for() -> No
     found = costs({"k": card(resources=("i-1",))}, [held(0, 24)], [odd])
     assert found.by(ALL) == {("gpu", "billed"): Decimal(140)}
     assert found.superseded_usd(ALL) == 24 * 5
+
+
+def test_a_line_that_costs_nothing_leaves_the_card() -> None:
+    """Instances in a capacity block are on the bill at 0: the block was paid for at once."""
+    for one in (card(resources=("i-1",)), card()):
+        found = costs({"k": one}, [held(0, 24)], [line(0, 24, "0", quantity=Decimal(24), unit="Hours")])
+        assert found.by(ALL) == {("gpu", "configured"): Decimal(24 * 5)}
+        assert not found.superseded_usd(ALL)
+    assert not costs({}, lines=[line(0, 24, "0")]).known
+
+
+def test_traffic_of_a_card_s_resource_leaves_the_card() -> None:
+    half = line(0, 24, "60", quantity=Decimal(12), unit="Hours")
+    traffic = line(0, 24, "0.45", quantity=Decimal(5), unit="GB")
+    traffic = BillLine("bill", "p", replace(traffic.charge, component="egress"))
+    found = costs({"k": card(resources=("i-1",))}, [held(0, 24)], [half, traffic])
+    assert found.by(ALL) == {
+        ("gpu", "billed"): Decimal(60),
+        ("gpu", "configured"): Decimal(60),
+        ("egress", "billed"): Decimal("0.45"),
+    }
+
+
+def test_a_card_that_names_machines_is_not_added_to_a_bill_that_names_none() -> None:
+    for named in ({}, {"resources": ("i-1", "i-2")}, {"nodes": ("node-1",)}):
+        found = costs({"k": card(**named)}, [held(0, 48)], [line(0, 24, "60", "")])
+        assert found.by(ALL) == {("gpu", "billed"): Decimal(60), ("gpu", "configured"): Decimal(24 * 5)}
+        assert found.superseded_usd(ALL) == 24 * 5
+
+
+def test_one_disk_that_two_bills_write_differently_counts_once() -> None:
+    arn = "arn:aws:ec2:us-east-1:123456789012:volume/vol-1a"
+    disks = {"a": line(0, 24, "10", "vol-1a", provider="AWS"), "b": line(0, 24, "10", arn, provider="AWS")}
+    lines = [BillLine(name, "p", replace(one.charge, component="storage")) for name, one in disks.items()]
+    assert costs({}, lines=lines).by(ALL) == {("storage", "billed"): Decimal(10)}

@@ -54,6 +54,18 @@ labels:
 {{- end -}}
 {{- end }}
 
+{{/* What the ClusterRole grants for the config's `kubernetes` collectors: "" without one, "nodes pods", or "nodes pods
+namespaces" if one has namespace_labels. */}}
+{{- define "llm-cost-exporter.granted" -}}
+{{- $granted := "" -}}
+{{- range (include "llm-cost-exporter.config" . | fromYaml).collectors -}}
+{{- if eq (toString .kind) "kubernetes" -}}
+{{- $granted = ternary "nodes pods namespaces" (default "nodes pods" $granted) (not (empty .namespace_labels)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.role "cluster") .Values.rbac.create -}}{{- $granted -}}{{- end -}}
+{{- end }}
+
 {{/* The config file. A text is taken as it is; a mapping gets the chart's role. */}}
 {{- define "llm-cost-exporter.config" -}}
 {{- if kindIs "string" .Values.config -}}
