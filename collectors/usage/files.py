@@ -1,9 +1,9 @@
 """A log file as a stream of whole lines from a position in its decompressed bytes, plain or gzip."""
 
 import os
-import zlib
 from collections.abc import Iterator
 from types import TracebackType
+from typing import cast
 
 import msgspec
 from msgspec import Struct
@@ -137,7 +137,10 @@ class LogFile:
 
     def _inflated(self, offset: int) -> Iterator[bytes]:
         """Decompressed bytes from `offset`, in pieces of bounded size, over all members of the gzip file."""
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        from isal import isal_zlib  # not for a plain log
+
+        damage = cast(type[Exception], isal_zlib.error)  # its stub calls the class an instance
+        inflate = isal_zlib.decompressobj(isal_zlib.MAX_WBITS | 16)
         skip = offset
         fresh = True  # no byte of the current member was read yet
         for piece in self._raw(0, length=_GZIP_PIECE):
@@ -145,9 +148,12 @@ class LogFile:
             while data:
                 if inflate.eof:
                     data = data.lstrip(b"\0")  # padding between members
-                    inflate, fresh = zlib.decompressobj(zlib.MAX_WBITS | 16), True
+                    inflate, fresh = isal_zlib.decompressobj(isal_zlib.MAX_WBITS | 16), True
                     continue
-                out = _inflate(inflate, data, self.path)
+                try:
+                    out = inflate.decompress(data, PIECE)
+                except damage as error:
+                    raise OSError(f"the gzip data is damaged ({error})") from None
                 fresh = False
                 data = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
                 if skip < len(out):
@@ -155,13 +161,6 @@ class LogFile:
                 skip = max(0, skip - len(out))
         if not (inflate.eof or fresh):
             raise Incomplete(CUT_OFF)
-
-
-def _inflate(inflate: "zlib._Decompress", data: bytes, path: str) -> bytes:
-    try:
-        return inflate.decompress(data, PIECE)
-    except zlib.error as error:
-        raise OSError(f"the gzip data is damaged ({error})") from None
 
 
 class _Lines:
