@@ -1,6 +1,7 @@
 """`check` says which files for secrets are missing, and nothing of what is in them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,26 @@ def test_files_that_cannot_be_used_are_named_with_what_to_do(tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_of_somebody_else(tmp_path: Path) -> None:
-    key = tmp_path / "key"
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Root may read everything: then as another user."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+def test_a_file_of_somebody_else(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    key, path = tmp_path / "key", tmp_path / "config.yaml"
     key.write_text("sk-secret")
     key.chmod(0)
-    (line,) = warned(tmp_path, key, tmp_path / "config.yaml", tmp_path / "config.yaml")
-    assert line.startswith(f"collectors[0].admin_key_file: {key} may not be read by this user")
+    path.write_text(CONFIG % (key, key, key))
+    config = load(path)
+    request.getfixturevalue("nobody")
+    assert [line.partition(": ")[2] for line in file_warnings(config)] == [
+        f"{key} may not be read by this user: change its owner or mode (a pod: fsGroup, defaultMode)"
+    ] * 3
 
 
 def test_a_secret_in_the_place_of_its_file_is_not_printed(tmp_path: Path) -> None:
