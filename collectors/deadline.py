@@ -43,10 +43,10 @@ def bound(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
-def bound_own(manager: Any) -> None:
-    """`bound` for a manager that has connections of classes of its own, which stay what else they are."""
-    owned = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _bounded(pool, scheme == "https") for scheme, pool in owned.items()}
+def bound_own(pool_classes: dict[str, Any]) -> None:
+    """`bound` for managers with pools of classes of their own by scheme: changed in place, as several managers may
+    share them (one for each proxy), and else left what they are."""
+    pool_classes.update({scheme: _bounded(pool, scheme == "https") for scheme, pool in pool_classes.items()})
 
 
 def _bounded(pool: Any, tls: bool) -> Any:

@@ -54,6 +54,7 @@ CLOCK_AND_ENVIRONMENT = {
 MAY_READ_THEM = ("exporter.service", "exporter.__main__", "exporter.commands", "exporter.demo")
 
 VENDOR_SDKS = {"anthropic", "azure", "boto3", "duckdb", "genai_prices", "google", "kubernetes", "openai", "psycopg"}
+SDK_PACKAGES = VENDOR_SDKS | {"botocore", "grpc"}
 
 # What a sidecar must not hold in memory, and the modules it starts with. What these import only when it is needed (in a
 # child process, or for a page that somebody opens) does not count.
@@ -98,6 +99,14 @@ def clock_reads(tree: ast.AST) -> set[str]:
     return {full(node) for node in ast.walk(tree)} & CLOCK_AND_ENVIRONMENT
 
 
+def sdks_of(node: ast.AST) -> set[str]:
+    """The SDKs that a node imports, by a statement or by name."""
+    by_name = isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
+    if by_name and isinstance(node.args[0], ast.Constant):
+        return {str(node.args[0].value).partition(".")[0]} & SDK_PACKAGES
+    return libraries(node) & SDK_PACKAGES if isinstance(node, ast.Import | ast.ImportFrom) else set()
+
+
 TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.items()}
 every_module = pytest.mark.parametrize("module", TREES)
 
@@ -122,6 +131,18 @@ def test_the_clock_and_the_environment_are_read_at_the_edge_only(module: str) ->
 @every_module
 def test_one_vendor_sdk_per_file(module: str) -> None:
     assert len(libraries(TREES[module]) & VENDOR_SDKS) <= 1
+
+
+@pytest.mark.parametrize("module", [m for m in TREES if within(m, ("collectors",))])
+def test_sdks_are_imported_one_at_a_time(module: str) -> None:
+    guarded = {
+        inner
+        for block in ast.walk(TREES[module])
+        if isinstance(block, ast.With) and any(ast.unparse(item) == "importing()" for item in block.items)
+        for inner in ast.walk(block)
+    }
+    bare = [node.lineno for node in ast.walk(TREES[module]) if sdks_of(node) and node not in guarded]
+    assert not bare, f"{FILES[module]}, lines {bare}: import SDKs within `importing()`"
 
 
 def test_a_sidecar_loads_no_heavy_library() -> None:

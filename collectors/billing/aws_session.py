@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from collectors import deadline
+from collectors.sdk import importing
 
 ATTEMPTS = 3
 """HTTP requests that one call may take: the SDK repeats a throttled or failed one after its own back-off (seconds)."""
@@ -99,9 +99,10 @@ def client(service: str, access: Access, timeout: float = PATIENCE, attempts: in
     Raises AwsError (also for a role that may not be assumed) and ImportError where boto3 is not installed.
     """
     try:
-        import boto3
-        from botocore.config import Config
-    except ImportError:
+        with importing():
+            import boto3
+            from botocore.config import Config
+    except ModuleNotFoundError:
         raise ImportError("boto3 is not installed: install llm-cost-exporter[aws]") from None
 
     config = Config(
@@ -122,7 +123,8 @@ def client(service: str, access: Access, timeout: float = PATIENCE, attempts: in
 def require_credentials(made: Any) -> None:
     """Raise AwsError if a client has no usable credentials. The SDK looks only when it signs: too late where a request
     is entered as paid before it is made."""
-    from botocore.exceptions import NoCredentialsError
+    with importing():
+        from botocore.exceptions import NoCredentialsError
 
     with translated(""):
         credentials = made._request_signer._credentials
@@ -133,12 +135,16 @@ def require_credentials(made: Any) -> None:
 
 def more_time(size: int) -> None:
     """Allow this thread's request as long as a body of `size` bytes may take."""
+    from collectors import deadline  # with its HTTP library, which an export in a folder does not need
+
     deadline.begin(PATIENCE + size / SLOWEST)
 
 
 def _bounded(made: Any, timeout: float) -> Any:
     """A client whose requests end in time. The SDK's own timeout begins anew with every byte."""
-    deadline.bound_own(made._endpoint.http_session._manager)
+    from collectors import deadline
+
+    deadline.bound_own(made._endpoint.http_session._pool_classes_by_scheme)
     made.meta.events.register("before-send", lambda **_: deadline.begin(timeout))
     return made
 
@@ -164,8 +170,9 @@ def _assumed(session: Any, access: Access, config: Any) -> dict[str, str]:
 def translated(action: str, where: str = "") -> Iterator[None]:
     """Turn what boto3 raises into an AwsError that names `action` (an IAM action such as `ce:GetCostAndUsage`) and
     `where` (a bucket, a profile). The SDK's exception is not chained: its message may hold signed headers."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
+    with importing():
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -221,7 +228,8 @@ def _unanswered(error: Any, where: str) -> AwsError:
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:
-    from botocore.exceptions import ConnectionError as Connection
-    from botocore.exceptions import HTTPClientError
+    with importing():
+        from botocore.exceptions import ConnectionError as Connection
+        from botocore.exceptions import HTTPClientError
 
     return Connection, HTTPClientError

@@ -13,6 +13,7 @@ from time import monotonic  # a stopwatch for the deadline, not the time of day
 from typing import Any
 
 from collectors.billing.gcp_sku import Sku
+from collectors.sdk import importing
 
 COMPUTE_ENGINE = "services/6F81-5844-456A"
 PAGE = 5000  # SKUs; the most the API gives
@@ -64,9 +65,10 @@ def ask_once(access: Access, currency: str) -> None:
 
 def _page(client: Any, currency: str, token: str, left: float, size: int = PAGE) -> Any:
     """One page, within `left` seconds, as a plain protobuf message: a proto-plus one is slow to read."""
-    from google.api_core import exceptions
-    from google.api_core.retry import Retry, if_exception_type
-    from google.cloud.billing_v1.types import ListSkusRequest, ListSkusResponse
+    with importing():
+        from google.api_core import exceptions
+        from google.api_core.retry import Retry, if_exception_type
+        from google.cloud.billing_v1.types import ListSkusRequest, ListSkusResponse
 
     passing = (exceptions.ResourceExhausted, exceptions.ServiceUnavailable, exceptions.InternalServerError)
     retry = Retry(if_exception_type(*passing), initial=1.0, maximum=30.0, multiplier=2.0, timeout=left)
@@ -77,11 +79,13 @@ def _page(client: Any, currency: str, token: str, left: float, size: int = PAGE)
 
 @contextmanager
 def _client(access: Access) -> Iterator[Any]:
-    from google.cloud.billing_v1 import CloudCatalogClient
-    from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
+    with importing():
+        from google.cloud.billing_v1 import CloudCatalogClient
+        from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
 
-    if access.insecure:
         grpc = import_module("grpc")  # it has no types
+        import_module("google.auth.transport.requests")  # the SDK would when it first asks for a token
+    if access.insecure:
         channel = grpc.insecure_channel(access.endpoint)
         client = CloudCatalogClient(transport=CloudCatalogGrpcTransport(channel=channel))
     else:
@@ -95,8 +99,8 @@ def _credentials(path: str) -> Any:
     """The credentials in a file (a service account's key); None: what the SDK finds by itself."""
     if not path:
         return None
-    from google.oauth2 import service_account
-
+    with importing():
+        from google.oauth2 import service_account
     account: Any = service_account.Credentials
     if not Path(path).is_file():
         raise CatalogueError(f"credentials_file {path} is not there: check the path and the mounted secret")
@@ -112,9 +116,10 @@ def _credentials(path: str) -> Any:
 def _reasons(access: Access, currency: str) -> Iterator[None]:
     """Turn what the SDK raises into a CatalogueError. The SDK's own texts are left out: they may quote tokens."""
     try:
-        from google.api_core import exceptions
-        from google.auth.exceptions import GoogleAuthError
-    except ImportError:
+        with importing():
+            from google.api_core import exceptions
+            from google.auth.exceptions import GoogleAuthError
+    except ModuleNotFoundError:
         raise CatalogueError("google-cloud-billing is not installed: install llm-cost-exporter[gcp]") from None
     try:
         yield

@@ -16,6 +16,7 @@ from urllib3 import exceptions as failures
 
 from collectors import deadline
 from collectors.cluster.objects import Status
+from collectors.sdk import importing
 
 PATHS = {"nodes": "/api/v1/nodes", "pods": "/api/v1/pods", "namespaces": "/api/v1/namespaces"}
 PAGE = 250
@@ -46,11 +47,13 @@ class Api:
     def __init__(self, settings: Any) -> None:
         """`settings`: see `collectors.cluster.kubernetes.KubernetesSettings`."""
         try:
-            client = import_module("kubernetes.client")
-        except ImportError:
+            with importing():
+                client, config = import_module("kubernetes.client"), import_module("kubernetes.config")
+                self._failed: Any = import_module("kubernetes.client.exceptions").ApiException
+        except ModuleNotFoundError:
             raise ApiError("the Kubernetes client is missing: pip install 'llm-cost-exporter[kubernetes]'") from None
         configuration = client.Configuration()
-        _locate(configuration, settings)
+        _locate(configuration, settings, config)
         configuration.retries = False  # what was missed must be noticed, not repeated behind our back
         configuration.keep_alive = True
         self._client = client.ApiClient(configuration)
@@ -91,7 +94,7 @@ class Api:
             for response in self._open:
                 try:
                     response.shutdown()
-                except (OSError, ValueError):
+                except (OSError, ValueError, RuntimeError):
                     continue  # it has just ended by itself
 
     def close(self) -> None:
@@ -122,7 +125,6 @@ class Api:
             raise ApiError(f"{verb} of {resource}: {error.strerror or type(error).__name__}") from None
 
     def _send(self, resource: str, query: list[tuple[str, Any]], seconds: float) -> Any:
-        exceptions = import_module("kubernetes.client.exceptions")
         parameters = self._client.param_serialize(
             "GET",
             PATHS[resource],
@@ -132,7 +134,7 @@ class Api:
         )
         try:
             return self._client.call_api(*parameters, _request_timeout=(CONNECT_SECONDS, seconds)).response
-        except exceptions.ApiException as error:  # TLS: it keeps the reason of urllib3 behind a first line
+        except self._failed as error:  # TLS: it keeps the reason of urllib3 behind a first line
             raise ApiError(f"cannot connect: {str(error.reason).splitlines()[-1][:200]}") from None
 
     def _register(self, response: Any) -> None:
@@ -142,9 +144,10 @@ class Api:
             self._open.add(response)
 
 
-def _locate(configuration: Any, settings: Any) -> None:
-    """Where the cluster is and how to get in: `api_server`, a kubeconfig, or the pod's own service account."""
-    config, yaml = import_module("kubernetes.config"), import_module("yaml")
+def _locate(configuration: Any, settings: Any, config: Any) -> None:
+    """Where the cluster is and how to get in: `api_server`, a kubeconfig, or the pod's own service account. `config` is
+    the SDK's module of that name."""
+    yaml = import_module("yaml")  # the SDK has it
     try:
         if settings.api_server:
             configuration.host = settings.api_server.rstrip("/")

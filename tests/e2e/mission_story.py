@@ -46,6 +46,7 @@ class Story:
     troubled_at: float = 0
     served: dict[str, int] = field(default_factory=dict)  # tokens by workload, up to the end
     lines: int = 0  # of the gateway's log beside its history
+    child: Running | None = None  # the exporter that was started last
 
     @property
     def log_file(self) -> Path:
@@ -55,11 +56,15 @@ class Story:
     def log(self) -> str:
         return self.log_file.read_text()
 
-    def start(self) -> Running:
+    def start(self) -> None:
         command = exporter("serve", f"--config.file={self.world.config}", f"--web.listen-address={self.address}")
-        child = Running(command, self.log_file, **CREDENTIALS)
-        child.page(f"http://{self.address}/metrics")
-        return child
+        self.child = Running(command, self.log_file, **CREDENTIALS)
+        self.child.page(f"http://{self.address}/metrics")
+
+    def stop(self) -> None:
+        """The sources can be closed only when nothing reads them any more."""
+        if self.child is not None:
+            self.statuses["serve"] = self.child.stop()
 
     def look(self) -> Look:
         return look_at(self.address)
@@ -199,13 +204,14 @@ def fail_and_recover(story: Story) -> None:
     story.wait("recovered", lambda look: all(look.success().values()) and look.cost("chat")["gpu", "billed"] == whole)
 
 
-def kill_and_restart(story: Story, child: Running) -> Running:
+def kill_and_restart(story: Story) -> None:
     """SIGKILL while tokens are being served and a log is being written."""
     story.looks["before the kill"] = story.look()
     story.say("support", "search", "search")
-    child.kill()
+    assert story.child is not None
+    story.child.kill()
     story.say("support")
-    child = story.start()
+    story.start()
     freeze(story.world, "chat-2", "chat-3", "lab")
     chat, lab = story.world.served("chat-1", "chat-2", "chat-3"), story.world.served("lab")
     story.served = {"chat": chat, "lab": lab}
@@ -219,7 +225,6 @@ def kill_and_restart(story: Story, child: Running) -> Running:
             and counted(look, "support-bot") + counted(look, "search") >= lines
         ),
     )
-    return child
 
 
 def ask(story: Story, url: str) -> None:
@@ -278,17 +283,17 @@ def told(directory: Path) -> Iterator[Story]:
     with ExitStack() as stack:
         story = Story(stack.enter_context(world(directory)))
         url = stack.enter_context(prometheus(directory, [story.address], [sped_up(directory)]))
-        child = story.start()
         try:
+            story.start()
             bills_arrive(story)
             roll_out(story)
             fail_and_recover(story)
-            child = kill_and_restart(story, child)
+            kill_and_restart(story)
             look_back(story)
             ask(story, url)
             story.boards = series_of_all_queries(url, story.troubled_at)
         finally:
-            story.statuses["serve"] = child.stop()
+            story.stop()
         story.commands(("once",))
         live_on(story.world, story.looks)
         yield story

@@ -73,6 +73,18 @@ def test_an_answer_that_trickles_is_an_endpoint_that_does_not_answer(before: byt
     assert caught.value.kind == "unreachable"
 
 
+def test_a_proxy_does_not_make_it_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    with trickling(HEAD) as url:
+        monkeypatch.setenv("http_proxy", url)
+        access = Access(region="us-east-1", endpoint_url="http://s3.example.test")
+        made = client("s3", access, timeout=0.3, attempts=1)
+        try:
+            with pytest.raises(AwsError, match="did not answer in time"), translated("s3:ListBucket"):
+                made.list_objects_v2(Bucket="bucket")
+        finally:
+            made.close()
+
+
 def test_a_file_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws_session, "PATIENCE", 0.3)
     monkeypatch.setattr(cur_source, "_CHUNK", 1 << 16)
