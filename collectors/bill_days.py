@@ -20,6 +20,7 @@ Kind = tuple[Any, ...]
 
 _OWN = ("window", "billed_cost", "effective_cost", "list_cost", "contracted_cost", "quantity")
 COMMON = tuple(field.name for field in fields(Charge) if field.name not in _OWN)
+_CURRENCY = COMMON.index("currency")
 _common_of: Callable[[Charge], Kind] = attrgetter(*COMMON)
 _SET = {field.name: getattr(Charge, field.name).__set__ for field in fields(Charge)}
 _SET_COMMON = tuple(_SET[name] for name in COMMON)
@@ -162,6 +163,13 @@ def kind_of(text: str) -> Kind:
 
 
 _decode_charge = msgspec.json.Decoder(Charge).decode
+
+
+def currencies(lines: Sequence[Charge]) -> set[str]:
+    """What any charges are billed in; of a day as text its kinds tell, no line is decoded."""
+    if isinstance(lines, BillDay):
+        return {kind_of(text)[_CURRENCY] for text in lines.kinds}
+    return {charge.currency for charge in lines}
 
 
 @lru_cache(maxsize=65536)

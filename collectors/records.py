@@ -171,7 +171,8 @@ class Allocation:
     `key` is unique and lasting in its collector; `node` is the node's key. `gpus` is in physical GPUs of the node: a
     fraction for a MIG slice or a time-slicing replica. `labels` are those of matching: `namespace`, `owner`,
     `owner_kind`, `pod`, `node` and the pod's own. `sidecar`: an exporter in the pod itself reads its engine and counts
-    its rent, so here it is part of the bill and of no workload's cost.
+    its rent, so here it is part of the bill and of no workload's cost. Where that changes, the allocation ends and
+    another one, with the key `<first key>#<its start>`, goes on.
     """
 
     key: str
@@ -180,6 +181,11 @@ class Allocation:
     window: Window
     labels: Labels = ()
     sidecar: bool = False
+
+    @property
+    def first_key(self) -> str:
+        """The key of the first of the allocations that follow one another for one pod on one node."""
+        return self.key.partition("#")[0]
 
 
 PriceUnit = Literal["node", "gpu", "vcpu", "memory_gib", "local_ssd_gib"]

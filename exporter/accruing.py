@@ -10,7 +10,7 @@ from exporter.ledger.snapshot import Increment, Snapshot, Stream, StreamKey
 from exporter.ledger.store import Ledger
 from exporter.reconcile import coverage
 from exporter.reconcile.accrual import fixed_increment, node_increments, rent_increments
-from exporter.reconcile.evaluate import AHEAD, PATIENCE
+from exporter.reconcile.evaluate import PATIENCE, was_ahead
 from exporter.reconcile.workload import WorkloadView
 
 Accrual = tuple[str, int, Iterable[Increment]]
@@ -32,7 +32,7 @@ def accrue(
 
     What was counted while the clock was ahead cannot be taken back; from `now` on, the counters go on as before."""
     done = ledger.accruals()
-    ahead = {key: now for key, through in done.items() if through > now + AHEAD}
+    ahead = {key: now for key, through in done.items() if was_ahead(through, now)}
     again: list[Accrual] = [(key, now, ()) for key in ahead]
     ledger.accrue_all([*again, *_accruals(done | ahead, config, cards, snapshot, running, views, now)], now)
 

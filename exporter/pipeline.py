@@ -20,7 +20,7 @@ from exporter.prices.book import PriceKey
 from exporter.publish.state import CounterValue, ExporterHealth, PublishState
 from exporter.reconcile import coverage
 from exporter.reconcile.build import Inputs, closed_through, running, views
-from exporter.reconcile.evaluate import AHEAD, due, evaluate
+from exporter.reconcile.evaluate import due, evaluate, was_ahead
 from exporter.reconcile.matching import check_collectors, decision_of
 from exporter.reconcile.memo import Memo
 from exporter.reconcile.report import Report
@@ -187,7 +187,7 @@ class Pipeline:
         """Where a clock was ahead: back to the states that the evaluations through `now` lead to. The others are void;
         they are kept until there is one to take their place, in case it is this clock that is wrong."""
         for key, state in self.states.items():
-            if (state.at or 0) > now + AHEAD:
+            if was_ahead(state.at or 0, now):
                 log.warning("%s: evaluations were made for instants that are yet to come; they are made again", key[0])
                 self.states[key] = self._through(Fold(*key), now)
                 self._ahead.add(key)

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from collectors import Collector, Context, build
+from collectors.bill_days import currencies
 from collectors.records import DAY, Batch, Failure, Path
 from exporter.config import Config
 from exporter.ledger.counted import Growth
@@ -40,7 +41,7 @@ class Running:
     parts: set[str] = field(default_factory=set)  # all that have delivered, in this run or before
     last_error: str = ""
     last_error_at: float | None = None
-    no_rate: set[str] = field(default_factory=set)  # currencies of what it bills that have none, once logged
+    no_exchange_rate: set[str] = field(default_factory=set)  # currencies of what it bills that have none, once logged
 
 
 class Runner:
@@ -148,10 +149,12 @@ class Runner:
     def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
         late_after = running.collector.late_after
         growth = None
-        self._warn_of_rates(name, running, batch)
+        no_rate = currencies(batch.charges) - self._fx.keys()
+        self._warn_of_rates(name, running, no_rate)
         if batch.window is not None and late_after is not None and name not in self._checks:
             growth = self._ledger.growth(name, batch, now, late_after)
-        increments = tuple(self._increments(name, late_after, batch, growth, now))
+        rejected = rejected_increments(name, batch, no_rate)
+        increments = (*rejected, *self._increments(name, late_after, batch, growth, now))
         by_day = batch.window is not None and batch.window.seconds <= DAY
         newest = self._ledger.newest_bill_day(name, now) if by_day else 0
 
@@ -160,19 +163,18 @@ class Runner:
 
         self._ledger.commit(name, batch, now, increments, restated if batch.window is not None else None, growth)
 
-    def _warn_of_rates(self, name: str, running: Running, batch: Batch) -> None:
+    def _warn_of_rates(self, name: str, running: Running, no_rate: set[str]) -> None:
         """Say once of each currency that what is billed in it cannot be converted."""
-        for code in sorted({charge.currency for charge in batch.charges} - self._fx.keys() - running.no_rate):
-            running.no_rate.add(code)
+        for code in sorted(no_rate - running.no_exchange_rate):
+            running.no_exchange_rate.add(code)
             how = f'add fx: {{{code}: "<USD per unit>"}}'
             log.warning("%s: what it bills in %s is in no figure, no rate is known; %s", name, code, how)
 
     def _increments(
         self, name: str, late_after: int | None, batch: Batch, growth: Growth | None, now: int
     ) -> Iterator[Increment]:
-        """How one batch moves the counters. A collector that only checks moves none but its rejected records and what
-        it pays. Of usage that replaces, only its growth is counted."""
-        yield from rejected_increments(name, batch, self._fx)
+        """How what one batch brings moves the counters. A collector that only checks moves none but what it pays. Of
+        usage that replaces, only its growth is counted."""
         if batch.paid_usd:
             yield Increment("llmcost_exporter_paid_requests_usd_total", (name,), batch.paid_usd)
         if name in self._checks:
@@ -186,9 +188,9 @@ class Runner:
         yield from usage_increments(name, batch, late_after, now, workloads, self._automatic, book)
 
     def _note(self, name: str, running: Running, failures: dict[str, str], seconds: float, now: float) -> None:
-        for part, reason in failures.items():
-            if running.failures.get(part) != reason:
-                log.warning("%s%s: %s", name, f" ({part})" if part else "", reason)
+        new = {part: reason for part, reason in failures.items() if running.failures.get(part) != reason}
+        for line in _told_once(new):
+            log.warning("%s%s", name, line)
         if running.failures and not failures:
             log.info("%s: all parts are read again", name)
         running.runs += 1
@@ -239,6 +241,16 @@ def _overdue(running: Running, now: float) -> str:
     if began is None or now - began <= max(2 * running.settings.interval, OVERDUE):
         return ""
     return f"running for {now - began:.0f} s, longer than its interval"
+
+
+def _told_once(failures: Mapping[str, str]) -> Iterator[str]:
+    """A line for each reason, in the name of the first part that it is true of."""
+    parts: dict[str, list[str]] = {}
+    for part, reason in failures.items():
+        parts.setdefault(reason, []).append(part)
+    for reason, (first, *others) in parts.items():
+        more = f" (and {len(others)} more of this read, the last {others[-1]})" if others else ""
+        yield f"{f' ({first})' if first else ''}: {reason}{more}"
 
 
 def _still_asked(cursors: Mapping[str, str], collector: Collector) -> set[str]:

@@ -31,7 +31,7 @@ from exporter.publish.state import PublishState
 from exporter.publish.web import App, Publication
 from exporter.publish.web import config as web_config
 from exporter.publishing import Publisher
-from exporter.renames import replaced_warnings, sources_of
+from exporter.renames import moved_warnings, replaced_warnings, sources_of
 from exporter.runner import Runner, discovers
 
 log = logging.getLogger("exporter.service")
@@ -119,8 +119,8 @@ class Exporter:
         configured = sources_of(self.config)
         for warning in replaced_warnings(self.ledger.sources, configured):
             log.warning(warning)
-        for old, new in self.ledger.note_sources(configured).items():
-            log.warning("%s is read under the name %s now: what the ledger holds of it goes on under that", old, new)
+        for warning in moved_warnings(self.ledger.note_sources(configured), configured):
+            log.warning(warning)
 
     def _retire(self) -> None:
         """Streams that the configuration no longer names are not asked for coverage after their last word."""

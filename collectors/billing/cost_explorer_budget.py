@@ -9,66 +9,70 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
-from collectors.records import DAY
-
 PRICE = Decimal("0.01")
 """USD per request."""
 
 SLACK = 60
 """Seconds by which a read may come early: a scheduler that fires each 6 h does not fire on the same second."""
 
-
 REMEMBERED = 24
-"""Months whose account is kept."""
+"""Other months whose account is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Kept in the ledger as the cursor of the part `requests`. `month` is the UTC month that `spent` (USD) belongs to;
-    `last` when a read was begun, `read` when one was begun that succeeded (epoch seconds, 0: never); `failed` why the
-    last one did not, empty if it did. `before` is what was spent in months before, as far as they are remembered."""
+    """Kept in the ledger as the cursor of the part `requests`. `spent` (USD) counts for the UTC month `month`; `last`
+    is when a read was begun, `read` when one was begun that succeeded (epoch seconds, 0: never); `failed` why the last
+    one did not, empty if it did.
+
+    A clock that jumps was wrong before or is wrong now. So `others`, the months it has said as far as they are
+    remembered, are charged with every request too: back in one of them, all that was spent since it first came counts.
+    But months after `newest`, the last that the clock came on to, were those of a clock that was ahead: they keep what
+    they had.
+    """
 
     month: str
     spent: Decimal = Decimal(0)
     last: int = 0
     read: int = 0
     failed: str = ""
-    before: Mapping[str, Decimal] = field(default_factory=dict)
+    newest: str = ""
+    others: Mapping[str, Decimal] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, cursor: str | None, now: int) -> "Requests":
-        """The account at `now`; a cursor that cannot be read is an empty account.
-
-        A month that begins more than a day after `now` was a wrong clock's: what was asked in it was asked in the month
-        of `now`, or before, and counts in that beside what had been spent there. A clock that is set back by less keeps
-        the month.
-        """
+        """The account at `now`; a cursor that cannot be read is an empty account."""
         month = f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
         try:
             one = cls._parsed(cursor or "{}")
-            ahead = _start(one.month) - now > DAY
         except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
             return cls(month)
-        if ahead:
-            wrong = (spent for at, spent in one.before.items() if at >= month)
-            earlier = {at: spent for at, spent in one.before.items() if at < month}
-            return replace(one, month=month, spent=sum(wrong, one.spent), before=earlier)
-        if one.month >= month:
-            return one
-        known = sorted({**one.before, one.month: one.spent}.items())[-REMEMBERED:]
-        return replace(one, month=month, spent=Decimal(0), before=dict(known))
+        return one if one.month == month else one._moved(month)
 
     @classmethod
     def _parsed(cls, cursor: str) -> "Requests":
         kept = json.loads(cursor)
-        before = {str(month): Decimal(spent) for month, spent in kept.get("before", {}).items()}
+        others = {_month(one): Decimal(usd) for one, usd in kept.get("others", {}).items()}
         asked = (int(kept["last"]), int(kept["read"]), str(kept["failed"]))
-        return cls(str(kept["month"]), Decimal(kept["spent"]), *asked, before)
+        return cls(_month(kept["month"]), Decimal(kept["spent"]), *asked, str(kept.get("newest", "")), others)
+
+    def _moved(self, month: str) -> "Requests":
+        """The account when the clock says another month than before."""
+        known = {**self.others, self.month: self.spent}
+        newest = max(self.newest, self.month)
+        if month in known:
+            spent = known.pop(month)
+        elif month > self.month:
+            spent, newest = Decimal(0), month
+        else:  # never said: nobody knows since when it is this month
+            spent = max(usd for one, usd in known.items() if one > month)
+        others = dict(sorted(known.items())[-REMEMBERED:])
+        return replace(self, month=month, spent=spent, newest=newest, others=others)
 
     def cursor(self) -> str:
         kept = {"month": self.month, "spent": str(self.spent), "last": self.last, "read": self.read}
-        before = {month: str(spent) for month, spent in self.before.items()}
-        return json.dumps({**kept, "failed": self.failed, "before": before})
+        others = {month: str(usd) for month, usd in self.others.items()}
+        return json.dumps({**kept, "failed": self.failed, "newest": self.newest, "others": others})
 
     def due_at(self, interval: int) -> int:
         """When it may be asked again (epoch seconds)."""
@@ -82,7 +86,9 @@ class Requests:
         return replace(self, last=now)
 
     def paid(self, requests: int = 1) -> "Requests":
-        return replace(self, spent=self.spent + requests * PRICE)
+        usd = requests * PRICE
+        others = {month: spent + (usd if month <= self.newest else 0) for month, spent in self.others.items()}
+        return replace(self, spent=self.spent + usd, others=others)
 
     def ended(self, failed: str = "") -> "Requests":
         """The read that was begun has come to its end."""
@@ -97,13 +103,14 @@ class Requests:
         year, month = map(int, self.month.split("-"))
         reset = f"{year + month // 12}-{month % 12 + 1:02d}-01"
         return (
-            f"monthly_budget_usd ({budget}) is used up: {self.spent} USD of requests in {self.month}; the bill read so "
-            f"far stays in force, reading goes on at {reset}T00:00Z; raise the budget or the interval"
+            f"monthly_budget_usd ({budget}) is used up: {self.spent} USD of requests count for {self.month}; the bill "
+            f"read so far stays in force, reading goes on at {reset}T00:00Z; raise the budget or the interval"
         )
 
 
-def _start(month: str) -> int:
-    return int(datetime.strptime(f"{month}-01+0000", "%Y-%m-%d%z").timestamp())
+def _month(text: object) -> str:
+    """A month as `2026-11`; raises ValueError."""
+    return f"{datetime.strptime(str(text), '%Y-%m'):%Y-%m}"
 
 
 def utc(at: int) -> str:

@@ -2,10 +2,11 @@
 
 A node is one part, `node/<uid>`, and its position is all that was said of it and of the pods that hold its GPUs. What
 is new is told by comparing with the position, and what vanished while nobody watched is ended at the instant through
-which the collector had last vouched (the position of part ""), with every label it had. Pure.
+which the collector had last vouched (the position of part ""), with every label it had. Who counts a pod's GPUs, its
+sidecar or this exporter, is news from now on: what was said of the past stays. Pure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -20,7 +21,8 @@ FORMAT = 1
 
 
 class Position(msgspec.Struct):
-    """What the ledger holds of one node, and of the pods on it that have not ended."""
+    """What the ledger holds of one node, and of the pods on it that have not ended: of each its newest allocation. One
+    that has ended is there as long as the pod is listed and says otherwise: else it would be said anew."""
 
     v: int
     node: Node
@@ -51,9 +53,17 @@ class Sight:
     namespaces: Mapping[str, Labels] = field(default_factory=dict)
 
 
-def changes(sight: Sight, cursors: Mapping[str, str], told: Mapping[str, int], now: int) -> Iterator[Batch | Failure]:
-    """What the ledger does not know yet, a batch for each node with news. `told`: ends of allocations already told, of
-    pods that are over but still listed, by key."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What of pods that are over, but still listed, has been said: what ended by the instant `through` (when the
+    collector began, it had vouched for that), and since then the allocations in `ends`, with their end, by key."""
+
+    through: int = 0
+    ends: Mapping[str, int] = field(default_factory=dict)
+
+
+def changes(sight: Sight, cursors: Mapping[str, str], told: Told, now: int) -> Iterator[Batch | Failure]:
+    """What the ledger does not know yet, a batch for each node with news."""
     seen = min(last_seen(cursors) or now, now)
     holders = allocations(sight)
     known = {part.removeprefix(PART) for part in cursors if part.startswith(PART)}
@@ -61,18 +71,19 @@ def changes(sight: Sight, cursors: Mapping[str, str], told: Mapping[str, int], n
         if uid in sight.bare:
             continue  # its GPUs are not offered just now (a device plugin restarts): it is still what it was
         part = f"{PART}{uid}"
+        cursor = cursors.get(part)
         held = {one.key: one for one in holders.get(uid, ())}
-        if uid in sight.machines and _is_old(sight.machines[uid].node, held, cursors.get(part), told):
+        if uid in sight.machines and _is_old(sight.machines[uid].node, held.values(), cursor, told):
             continue
         try:
-            old = _read(cursors.get(part))
+            old = _read(cursor)
         except (msgspec.DecodeError, ValueError) as error:  # left as it is, for the version that wrote it
             yield Failure(part, f"cannot read this node's position in the ledger: {error}")
             continue
         node = _node(uid, sight, old, seen)
-        if node is None or (uid in sight.machines and _is_old(node, held, cursors.get(part), told)):
-            continue
-        yield _batch(part, node, held, old, told, seen)
+        batch = _batch(part, node, held, old, told, seen, now) if node is not None else None
+        if batch is not None and (batch.allocations or batch.cursor != cursor):
+            yield batch
 
 
 def last_seen(cursors: Mapping[str, str]) -> int | None:
@@ -155,39 +166,64 @@ def _ended(node: Node, at: int) -> Node:
     return replace(node, window=Window(node.window.start, max(node.window.start, at)))
 
 
-def _is_old(node: Node, held: Mapping[str, Allocation], cursor: str | None, told: Mapping[str, int]) -> bool:
-    """Whether all of this has been said."""
-    return all(_told(one, told) for one in held.values() if one.window.end != OPEN) and _position(node, held) == cursor
+def _is_old(node: Node, held: Collection[Allocation], cursor: str | None, told: Told) -> bool:
+    """Whether all of this has been said, as far as is seen without reading the position."""
+    running = [one for one in held if one.window.end == OPEN]
+    over = (one for one in held if one.window.end != OPEN)
+    return all(_told(one, told, known=True) for one in over) and _position(node, running) == cursor
 
 
-def _position(node: Node, held: Mapping[str, Allocation]) -> str:
-    running = tuple(one for _, one in sorted(held.items()) if one.window.end == OPEN)
-    return msgspec.json.encode(Position(FORMAT, node, running)).decode()
+def _position(node: Node, pods: Iterable[Allocation]) -> str:
+    return msgspec.json.encode(Position(FORMAT, node, tuple(sorted(pods, key=_key)))).decode()
+
+
+def _key(one: Allocation) -> str:
+    return one.key
 
 
 def _batch(
-    part: str,
-    node: Node,
-    held: Mapping[str, Allocation],
-    old: Position | None,
-    told: Mapping[str, int],
-    seen: int,
+    part: str, node: Node, held: Mapping[str, Allocation], old: Position | None, told: Told, seen: int, now: int
 ) -> Batch:
     """The news of one node. Of one that is gone the position is forgotten: its uid does not come back."""
-    before = {one.key: one for one in old.pods} if old is not None else {}
-    current = {key: _stopped(one, seen) for key, one in before.items() if key not in held}
-    current = {key: _within(one, node.window) for key, one in sorted({**current, **held}.items())}
+    before = {one.first_key: one for one in old.pods} if old is not None else {}
+    said = [_stopped(one, seen) for key, one in before.items() if key not in held and one.window.end == OPEN]
+    newest: list[Allocation] = []
+    for key, one in held.items():
+        spans = [_within(span, node.window) for span in _spans(one, before.get(key), now)]
+        said += spans
+        if spans[-1].window.end == OPEN or (spans[-1].key, spans[-1].sidecar) != (key, one.sidecar):
+            newest.append(spans[-1])
+    known = {one.key for one in said if old is not None and one.first_key not in before}
+    news = [one for one in said if before.get(one.first_key) != one and not _told(one, told, one.key in known)]
     return Batch(
         part,
         nodes=[node],
-        allocations=[one for key, one in current.items() if before.get(key) != one and not _told(one, told)],
-        cursor=_position(node, current) if node.window.end == OPEN else "",
+        allocations=sorted(news, key=_key),
+        cursor=_position(node, newest) if node.window.end == OPEN else "",
         rejected={"node_without_provider_id": 1} if old is None and not node.resource else {},
     )
 
 
-def _told(one: Allocation, told: Mapping[str, int]) -> bool:
-    return one.window.end != OPEN and told.get(one.key) == one.window.end
+def _spans(one: Allocation, was: Allocation | None, now: int) -> list[Allocation]:
+    """What there is to say of a pod's GPUs: what the pod says (`one`) from now on, what was said last (`was`) till now.
+
+    One that is over stays what it was: whoever counts it now, nothing of it is left to count.
+    """
+    if was is None:
+        return [one]
+    start = one.window.start if was.key == one.key else was.window.start
+    goes_on = replace(one, key=was.key, window=Window(start, max(start, one.window.end)))
+    if one.window.end != OPEN:
+        return [replace(goes_on, sidecar=was.sidecar)]
+    if was.sidecar == one.sidecar or now <= start:
+        return [goes_on]
+    return [_stopped(was, now), replace(one, key=f"{one.key}#{now}", window=Window(now, OPEN))]
+
+
+def _told(one: Allocation, told: Told, known: bool) -> bool:
+    """Whether the end of an allocation has been said. `known`: its node is, and not as one that it runs on."""
+    end = one.window.end
+    return end != OPEN and (told.ends.get(one.key) == end or (known and end <= told.through))
 
 
 def _stopped(one: Allocation, at: int) -> Allocation:

@@ -14,7 +14,7 @@ import msgspec
 from collectors import Context, Target
 from collectors.cluster import nodes, pods
 from collectors.cluster.api import Api, ApiError
-from collectors.cluster.changes import Sight, changes, last_seen, vouched
+from collectors.cluster.changes import Sight, Told, changes, last_seen, vouched
 from collectors.cluster.discovery import Discover
 from collectors.cluster.feed import Feed, Health
 from collectors.cluster.kept import Kept
@@ -101,7 +101,7 @@ class Kubernetes:
         self._pods = Kept[Pod](_newest)
         self._feeds: dict[str, Feed[Any]] = {}
         self._namespaces = Namespaces(settings.namespace_labels, settings.relist)
-        self._told: dict[str, int] = {}  # ends of allocations that are committed, of pods that are still listed
+        self._told: Told | None = None  # from the first collect on
         self._vouched: tuple[int, float] | None = None  # `now` of the last word, and since when nothing was missed then
         self._has_gpus: bool | None = None
         self._twin: str | None = None
@@ -188,14 +188,15 @@ class Kubernetes:
         self._twin = twin
 
     def _news(self, sight: Sight, cursors: Mapping[str, str], now: int) -> Iterator[Batch | Failure]:
-        told = self._told
+        told = self._told or Told(last_seen(cursors) or 0)
         fresh: dict[str, int] = {}
         for batch in changes(sight, cursors, told, now):
             yield batch
             if isinstance(batch, Batch):  # committed, or we would not be here
                 fresh.update({one.key: one.window.end for one in batch.allocations if one.window.end != OPEN})
         over = {key for key, pod in sight.pods.items() if pod.end != OPEN}
-        self._told = {key: end for key, end in {**told, **fresh}.items() if key.partition("@")[0] in over}
+        ends = {key: end for key, end in {**told.ends, **fresh}.items() if key.partition("@")[0] in over}
+        self._told = Told(told.through, ends)
         has_gpus = bool(sight.machines)
         if has_gpus != self._has_gpus:
             self._has_gpus = has_gpus

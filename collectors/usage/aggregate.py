@@ -21,7 +21,7 @@ from collectors.usage.vocabulary import KnownLabels, Vocabulary
 
 MAX_LABEL_SETS = 2000  # in one commit; records of further sets are counted without labels
 MAX_GROUPS = 32_768  # label sets and models as they were written, in memory before they are brought together
-AHEAD = 3600  # seconds a record's clock may be ahead of this one; beyond, no window would ever show it
+CLOCK_SKEW = 3600  # seconds a record's clock may be ahead of this one; beyond, no window would ever show it
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _SLOT = timedelta(seconds=SLOT)
@@ -171,7 +171,7 @@ class LineReader:
             raise Reject("no_timestamp")
         if not 0 <= value < LATEST:
             raise Reject("bad_timestamp")
-        if value > self._job.now + AHEAD:
+        if value > self._job.now + CLOCK_SKEW:
             raise Reject("future_timestamp")
         return int(value) // SLOT * SLOT
 

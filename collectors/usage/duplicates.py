@@ -5,7 +5,7 @@ that might be among those forgotten is still compared with what is known, and co
 """
 
 from array import array
-from binascii import crc32
+from binascii import a2b_base64, crc32
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -45,6 +45,17 @@ class Met(Struct, frozen=True, omit_defaults=True):
     newest: int = 0
     lost: int = 0
     oldest: int = _NEVER
+
+
+def former(text: str) -> Met:
+    """The ids of a cursor as they were kept before `Met`: base64 of their keys, then of their slots, 8 bytes each, at
+    most `MAX_SAVED`; of a cursor that has so many some of any slot may be lost. ValueError if it is not that."""
+    packed = a2b_base64(text, strict_mode=True)
+    keys, slots = array("Q", packed[: len(packed) // 2]), array("q", packed[len(packed) // 2 :])
+    ids = Ids()
+    for key, slot in zip(keys, slots, strict=True):
+        ids.add(slot, [key])
+    return Met(ids.packed(), newest := max(slots), newest if len(slots) >= MAX_SAVED else 0)
 
 
 class Ids:

@@ -18,7 +18,7 @@ from collectors.usage.files import LogFile
 from collectors.usage.jobs import FRAME, LENGTH, MAX_PROBLEMS, Job, Key, Result
 
 MAX_CHILDREN = 4
-AHEAD = 2  # stretches that a child is given at a time
+READ_AHEAD = 2  # stretches that a child is given at a time
 MIN_CHILD_MEMORY = 64 * 1024 * 1024
 _PIPE_SIZE = 1024 * 1024
 _ROOT = str(Path(__file__).parents[1])  # the package `collectors`
@@ -114,7 +114,7 @@ class Pool:
 
     def has_room(self) -> bool:
         """Whether a child has less to do than to be busy until it is given more."""
-        return len(self._asked) < 2 * AHEAD * self.size and len(self._idlest().waiting) < AHEAD
+        return len(self._asked) < 2 * READ_AHEAD * self.size and len(self._idlest().waiting) < READ_AHEAD
 
     def has_result(self) -> bool:
         """Whether `result` would not wait."""

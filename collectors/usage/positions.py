@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from collectors.usage.duplicates import Met
+from collectors.usage.duplicates import Met, former
 from collectors.usage.records import Format
 
 EDGE = 1024
@@ -54,14 +54,23 @@ class Cursor(Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
+class _Former(Struct):
+    """What a cursor of a release before `met` had instead."""
+
+    ids: str = ""
+
+
 _decode = msgspec.json.Decoder(Cursor).decode
+_decode_former = msgspec.json.Decoder(_Former).decode
 
 
 def parse(text: str) -> Cursor:
     """A committed cursor; ValueError if it is not one."""
     try:
-        return _decode(text)
-    except msgspec.DecodeError as error:
+        cursor = _decode(text)
+        ids = _decode_former(text).ids if cursor.met is None else ""
+        return msgspec.structs.replace(cursor, met=former(ids)) if ids else cursor
+    except ValueError as error:
         raise ValueError(f"not the cursor of a log file: {error}") from None
 
 

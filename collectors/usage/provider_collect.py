@@ -28,7 +28,6 @@ from collectors.usage.provider_http import (
     TooLargeError,
     check_base_url,
 )
-from collectors.usage.provider_outcomes import told_once
 from collectors.usage.records import Reject
 
 USAGE, COST, NAMES = "usage", "cost", "names"
@@ -148,7 +147,12 @@ class ProviderCollector:
     def collect(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
         """What is due at `now`; see `collectors.Collector`."""
         self._api.begin()
-        yield from told_once(self._outcomes(now, cursors))
+        known = _parse(cursors.get(NAMES), NamesRead())
+        if now - known.at >= NAMES_EVERY:
+            outcome, known = self._names(now, known)
+            yield outcome
+        yield from self._usage(now, Read.parse(cursors.get(USAGE)), known.names)
+        yield from self._cost(now, cursors.get(COST), known.names)
 
     def probe(self, now: int) -> Iterator[Batch | Failure]:
         """Whether the API answers and the key may read usage: one request, one attempt; nothing of it is kept."""
@@ -159,14 +163,6 @@ class ProviderCollector:
             yield Failure(USAGE, str(error))
         else:
             yield Batch(USAGE)
-
-    def _outcomes(self, now: int, cursors: Mapping[str, str]) -> Iterator[Batch | Failure]:
-        known = _parse(cursors.get(NAMES), NamesRead())
-        if now - known.at >= NAMES_EVERY:
-            outcome, known = self._names(now, known)
-            yield outcome
-        yield from self._usage(now, Read.parse(cursors.get(USAGE)), known.names)
-        yield from self._cost(now, cursors.get(COST), known.names)
 
     def close(self) -> None:
         self._api.close()

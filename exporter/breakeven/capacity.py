@@ -34,11 +34,6 @@ class Saturation:
         return self._last[1]
 
 
-def learned_capacity(loads: Iterable[EngineLoad], now: int) -> tuple[Decimal | None, int]:
-    """See `Saturation.capacity`. `loads` are the slots of all replicas of one workload and model."""
-    return Saturation(loads).capacity(now)
-
-
 def _percentile(rates: Sequence[Decimal]) -> tuple[Decimal | None, int]:
     if len(rates) < MIN_SAMPLES:
         return None, len(rates)

@@ -12,7 +12,7 @@ import click
 from exporter.aside import call_aside
 from exporter.commands.configured import config_file, configured, described
 from exporter.commands.files import file_warnings
-from exporter.commands.rent import rent_warnings
+from exporter.commands.ledger_warnings import ledger_warnings
 from exporter.config import Config
 from exporter.reconcile.alternatives import api_key
 
@@ -29,7 +29,7 @@ def check(config_file: Path, show: bool, live: bool) -> None:
     if show:
         click.echo(text, nl=False)
     config = configured(config_file)
-    for warning in (*warnings, *file_warnings(config), *rent_warnings(config), *_unpriced(config)):
+    for warning in (*warnings, *file_warnings(config), *ledger_warnings(config), *_unpriced(config)):
         click.echo(f"warning: {warning}", err=True)
     if live and not _answer(config):
         raise SystemExit(1)

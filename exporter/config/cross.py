@@ -19,8 +19,8 @@ def contradictions(document: Document, sections: Mapping[str, Any], items: Mappi
     collectors = items.get("collectors", [])
     yield from _currencies(collectors, sections.get("fx", {}), document)
     yield from _retention(sections, document)
-    yield from read_twice(collectors)
     yield from _discoveries(collectors, document)
+    yield from read_twice(collectors)
     meters = _meters(collectors, items.get("workloads", []))
     yield from (Problem(place, text) for place, text, sure in meters if sure)
     yield from _provider_meters(collectors, items.get("workloads", []), document)
@@ -78,20 +78,13 @@ def _retention(sections: Mapping[str, Any], document: Document) -> Iterator[Prob
 
 
 def _discoveries(collectors: Items, document: Document) -> Iterator[Problem]:
-    """Engines that nobody finds, or that two collectors would read."""
+    """Engines that nobody finds."""
     written = document.written(("collectors",)) or ()
     finders = {each.get("name") for each in written if isinstance(each, Mapping) and each.get("kind") == "kubernetes"}
-    first: dict[str, Place] = {}
     for place, settings in collectors:
         name, at = getattr(settings, "discover", None), (*place, "discover")
-        if isinstance(name, str):
-            before = first.setdefault(name, at)
-            if name not in finders:
-                text = f"expected the name of a collector of kind kubernetes, got {document.shown(at, name)}"
-                yield Problem(at, text)
-            elif before != at:
-                text = f"expected engines that nothing else reads, got those of {dotted(before)}"
-                yield Problem(at, f"{text}: {document.shown(at, name)}")
+        if isinstance(name, str) and name not in finders:
+            yield Problem(at, f"expected the name of a collector of kind kubernetes, got {document.shown(at, name)}")
 
 
 def _meters(collectors: Items, workloads: Items) -> Iterator[tuple[Place, str, bool]]:

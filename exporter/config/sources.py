@@ -1,6 +1,6 @@
-"""Sources that two collectors of one config read: what they deliver would be counted twice. Pure."""
+"""What a collector reads: no source may count twice, read by two collectors or under two names. Pure."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from posixpath import normpath
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,15 +17,16 @@ def read_twice(collectors: Items) -> Iterator[Problem]:
     for place, settings in collectors:
         if getattr(settings, "role", "meter") != "meter":
             continue
-        for at, source, what in _sources(place, settings):
+        for at, source, what in sources_read(place, settings):
             before = first.setdefault(source, at)
             if before != at:
                 yield Problem(at, f"expected a source that nothing else reads, got that of {dotted(before)}{what}")
     yield from _accounts_twice([(place, one) for place, one in collectors if one.kind == "aws_cost_explorer"])
 
 
-def _sources(place: Place, settings: Any) -> Iterator[tuple[Place, Hashable, str]]:
-    """What a collector reads: where the config says so, what it is, and what to say of it."""
+def sources_read(place: Place, settings: Any) -> Iterator[tuple[Place, Hashable, str]]:
+    """What a collector reads, whatever its name, role and tuning: where the config says so, what it is, and what to say
+    of one that is read twice."""
     if settings.kind == "kubernetes":
         yield _cluster(place, settings)
     elif settings.kind == "aws_data_export":
@@ -33,11 +34,11 @@ def _sources(place: Place, settings: Any) -> Iterator[tuple[Place, Hashable, str
         source = ("data export", settings.endpoint_url, folder, settings.export)
         yield at, source, f": {shown(at, settings.export)}; keep one of them"
     else:
-        for key in ("targets", "path", "admin_key_file"):
+        for key, same in _KEYS.items():
             value = getattr(settings, key, None) or ()
             for i, source in enumerate((value,) if isinstance(value, str) else value):
                 at = (*place, key) if isinstance(value, str) else (*place, key, i)
-                yield at, (key, _page(source) if key == "targets" else normpath(source)), f": {shown(at, source)}"
+                yield at, (key, same(source)), f": {shown(at, source)}"
 
 
 def _cluster(place: Place, settings: Any) -> tuple[Place, Hashable, str]:
@@ -75,3 +76,12 @@ def _page(target: str) -> str:
     """The page that a target stands for: `/metrics` if without a path, whoever asks."""
     url = urlsplit(target)
     return f"{url.scheme}://{url.netloc.rpartition('@')[2].lower()}{url.path.rstrip('/') or '/metrics'}?{url.query}"
+
+
+_KEYS: Mapping[str, Callable[[str], str]] = {
+    "targets": _page,
+    "discover": str,
+    "path": normpath,
+    "admin_key_file": normpath,
+}
+"""By the key of a collector that names its sources, what is the same for the same source."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from collectors.bill_days import BillDay, Kind, charges, kind_of, packed
-from collectors.records import DAY, Batch, Charge, Window
+from collectors.records import DAY, OPEN, Batch, Charge, Window
 from exporter.ledger.snapshot import BillLine
 
 MAX_KINDS = 20_000  # whose ids are remembered: one takes about 1 KB
@@ -24,6 +24,8 @@ _PUT = (
     "ON CONFLICT (collector, part, day) DO UPDATE SET digest = excluded.digest, alike = excluded.alike, "
     "kinds = excluded.kinds, lines = excluded.lines"
 )
+_OLD_LINES = "SELECT charge FROM charges WHERE collector = ? AND part = ? AND start >= ? AND start < ?"
+_OLD_NEXT = "SELECT min(start) FROM charges WHERE collector = ? AND part = ? AND start >= ?"
 _KIND = "INSERT INTO bill_kinds (digest, kind) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING"
 _ids = msgspec.json.Decoder(list[int]).decode
 
@@ -157,14 +159,24 @@ def newest_day(db: sqlite3.Connection, collector: str, by: int) -> int:
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """From schema version 3, in which every line was a row of its own: one part after the other."""
-    bills, decode = Bills(db), msgspec.json.Decoder(Charge).decode
-    alike = {row[:3]: row[3] for row in db.execute("SELECT collector, part, day, alike FROM bill_days")}
-    for collector, part in db.execute(
-        "SELECT DISTINCT collector, part FROM charges ORDER BY collector, part"
-    ).fetchall():
-        rows = db.execute("SELECT charge FROM charges WHERE collector = ? AND part = ? ORDER BY id", (collector, part))
-        for day in packed(decode(text) for (text,) in rows):
-            bills._put((collector, part), None, day)
-            known = (alike.get((collector, part, day.start), 1), collector, part, day.start)
-            db.execute("UPDATE bill SET alike = ? WHERE collector = ? AND part = ? AND day = ?", known)
+    """From schema version 3, in which every line was a row of its own: a day of a part at a time, as it is kept now,
+    so that no more than that is held in memory."""
+    bills = Bills(db)
+    for key, day in _days_of_lines(db):
+        said = db.execute("SELECT alike FROM bill_days WHERE collector = ? AND part = ? AND day = ?", (*key, day.start))
+        (alike,) = said.fetchone() or (1,)
+        bills._put(key, None, day)
+        known = (alike, *key, day.start)
+        db.execute("UPDATE bill SET alike = ? WHERE collector = ? AND part = ? AND day = ?", known)
+
+
+def _days_of_lines(db: sqlite3.Connection) -> Iterator[tuple[Key, BillDay]]:
+    """The lines of a ledger of schema version 3, packed, from one day of a part that has any to the next."""
+    decode = msgspec.json.Decoder(Charge).decode
+    for key in db.execute("SELECT DISTINCT collector, part FROM charges ORDER BY collector, part").fetchall():
+        start = -OPEN
+        while (first := db.execute(_OLD_NEXT, (*key, start)).fetchone()[0]) is not None:
+            start = first // DAY * DAY
+            (day,) = packed(decode(text) for (text,) in db.execute(_OLD_LINES, (*key, start, start + DAY)))
+            yield key, day
+            start += DAY

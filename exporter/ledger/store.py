@@ -139,20 +139,20 @@ class Ledger:
             return bill.newest_day(self._db, collector, by)
 
     def note_sources(self, configured: Sources) -> dict[str, str]:
-        """Keep what the collectors of usage are: those that are not `configured` any more stay what they were. One that
-        is configured under another name goes on under that; returned are these, the new names by the former ones."""
+        """Keep what the collectors of usage are: those that are not `configured` any more stay what they were. What was
+        said of a source that has another name now goes on under that, and what was said under a name that another
+        source has now is kept under a new one; returned are these, the new names by the former ones."""
         with self._lock:
-            moved = sources.renamed(self.sources, configured)
-            moved = {old: new for old, new in moved.items() if not sources.has_said(self._db, new)}
-            found = {**{name: kept for name, kept in self.sources.items() if name not in moved}, **configured}
+            moved = sources.moves(self._db, self.sources, configured)
+            found = sources.noted(self.sources, configured, moved)
 
             def work() -> None:
-                for old, new in moved.items():
-                    sources.rename(self._db, old, new)
+                sources.rename(self._db, moved)
                 sources.write(self._db, found)
 
             if found != self.sources:
                 self._transaction("note_sources", work)
+                self._write.forget()
                 self._reader.touch_all()
                 self.sources = found
             return moved

@@ -138,5 +138,5 @@ def _bill(bill: BillReport) -> dict[str, Any]:
         states={state: _plain(usd) for state, usd in bill.states.items()},
         drift_ratio=bill.drift_ratio,
         waterfall={part: _plain(usd) for part, usd in bill.waterfall.items()},
-        no_rate=list(bill.no_fx) or None,
+        no_exchange_rate=list(bill.no_exchange_rate) or None,
     )

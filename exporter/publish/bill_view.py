@@ -31,7 +31,7 @@ def bills_views(bills: Iterable[BillReport]) -> tuple[BillsView, ...]:
 
 def _total(bill: BillReport) -> str:
     total = text.DASH if bill.billed_usd is None else text.usd_cents(bill.billed_usd)
-    return f"{total} (no rate in fx: {', '.join(bill.no_fx)})" if bill.no_fx else total
+    return f"{total} (no rate in fx: {', '.join(bill.no_exchange_rate)})" if bill.no_exchange_rate else total
 
 
 def bill_views(bill: BillReport) -> Iterator[BillView]:

@@ -135,7 +135,7 @@ _ON_REASON = {
 
 def _gaps_in_knowledge(case: Case) -> Iterator[str]:
     figures, primary = case.figures, case.primary
-    for code in sorted(case.view.costs.no_fx):
+    for code in sorted(case.view.costs.no_exchange_rate):
         yield f"Cost in {code} is left out, as no exchange rate is configured: set fx.{code} (USD per unit)."
     if figures.unpriced_tokens:
         yield f"{figures.unpriced_tokens:,} tokens have no price and are left out of C / T: see prices.overrides."

@@ -223,7 +223,10 @@ _RECONCILIATION = (
         "drop",
     ),
     _gauge(
-        "llmcost_billed_usd", "collector window", "usd", "Billed cost as the bill states it for the window, in USD."
+        "llmcost_billed_usd",
+        "collector window",
+        "usd",
+        "Billed cost as the bill states it for the window, in USD; absent while a currency of it has no rate.",
     ),
     _gauge(
         "llmcost_bill_state_usd",
@@ -236,7 +239,7 @@ _RECONCILIATION = (
         "llmcost_bill_drift_ratio",
         "collector window",
         "ratio",
-        "Billed cost over the estimates that the bill replaced in the window, less 1, as a ratio.",
+        "Billed cost over the estimates that the bill replaced in the window, machine by machine, less 1, as a ratio.",
     ),
     _gauge(
         "llmcost_calibration_ratio",

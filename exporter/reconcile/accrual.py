@@ -4,7 +4,7 @@ Counters are never recomputed. What turns out different later shows in the windo
 `llmcost_restatement_usd_total`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from collectors.records import DAY, HOUR, SLOT, Batch, Card, Charge, Component, Path, Reservation, Usage
@@ -47,12 +47,11 @@ def usage_increments(
         yield Increment("llmcost_late_tokens_total", (collector,), late)
 
 
-def rejected_increments(collector: str, batch: Batch, fx: Mapping[str, Decimal]) -> Iterator[Increment]:
-    """The records of a batch that could not be used, by reason; bill lines in a currency without a rate among them."""
+def rejected_increments(collector: str, batch: Batch, no_rate: Collection[str]) -> Iterator[Increment]:
+    """The records of a batch that could not be used, by reason; bill lines in the currencies `no_rate` among them."""
     rejected = dict(batch.rejected)
-    foreign = sum(charge.currency not in fx for charge in batch.charges)
-    if foreign:
-        rejected["no_exchange_rate"] = foreign
+    if no_rate:
+        rejected["no_exchange_rate"] = sum(charge.currency in no_rate for charge in batch.charges)
     for reason, count in rejected.items():
         yield Increment("llmcost_exporter_rejected_records_total", (collector, reason), count)
 

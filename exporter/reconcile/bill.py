@@ -130,7 +130,7 @@ def bill_reports(
     """Every collector's bill over the windows `[starts[name], end)`, in USD at `fx` (USD per unit of currency).
 
     `states` are effective costs by collector, currency, charge period and state. What is billed in a currency without a
-    rate is in no figure, and the currency in `no_fx`; where that is all of a bill, `billed_usd` is None.
+    rate is in no figure, and the currency in `no_exchange_rate`: `billed_usd` is None then.
     """
     reports = []
     for name, start in starts.items():
@@ -172,9 +172,9 @@ def _report(
     fx: Mapping[str, Decimal],
     states: Mapping[str, Decimal],
 ) -> BillReport:
-    no_fx = tuple(sorted(sums.keys() - fx.keys()))
-    if len(no_fx) == len(sums):
-        return BillReport(collector, window, None, {}, no_fx=no_fx)
+    no_exchange_rate = tuple(sorted(sums.keys() - fx.keys()))
+    if len(no_exchange_rate) == len(sums):
+        return BillReport(collector, window, None, {}, no_exchange_rate=no_exchange_rate)
     usd: dict[str, dict[str, Decimal]] = {basis: {} for basis in BASES}
     for currency in sorted(sums.keys() & fx.keys()):
         for basis in BASES:
@@ -183,7 +183,9 @@ def _report(
     billed = Decimal(0)
     for amount in usd["billed"].values():
         billed = EXACT.add(billed, amount)
-    return BillReport(collector, window, billed, usd, states, no_fx=no_fx)
+    # A total without one currency would be too low: the parts that are known stand alone.
+    total = None if no_exchange_rate else billed
+    return BillReport(collector, window, total, usd, states, no_exchange_rate=no_exchange_rate)
 
 
 def gathered(

@@ -116,7 +116,7 @@ def _view(
     billed: Billed,
     end: int,
 ) -> WorkloadView:
-    sources = coverage.sources_of(series)
+    sources = coverage.streams_of(series)
     observed = Intervals([(0, end)])
     if sources:
         observed = coverage.observed_by_all(sources, inputs.snapshot.streams, finders(inputs.config))

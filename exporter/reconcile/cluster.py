@@ -3,14 +3,14 @@
 A pod is charged for what it holds, used or not, for as long as it holds it. What no pod holds while the node is up is
 `idle`: nobody's cost, but part of the bill. A pod that holds GPUs before its engine was first seen up is `starting`:
 its workload pays for that, and the bill shows it apart. What a pod with a sidecar of this exporter holds is allocated,
-and no workload's cost here: the sidecar counts it.
+and no workload's cost here: the sidecar counts it, from the instant at which that was seen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from collectors.records import OPEN, Allocation, Node, Window
@@ -67,7 +67,7 @@ def node_uses(snapshot: Snapshot, owners: Owners, memo: Memo, configured: Sequen
     found: dict[FactKey, NodeUse] = {}
     nodes = {key: _ended(known, last.get(key[0])) for key, known in snapshot.nodes.items()}
     collectors = sorted({name for name, _ in nodes})
-    for key, node in each_once(nodes, configured).items():
+    for key, node in nodes_once(nodes, configured).items():
         seen_by = [key, *((name, key[1]) for name in collectors if name != key[0] and (name, key[1]) in nodes)]
         watched = min(begun.get(name, OPEN) for name, _ in seen_by)
         held = [_held(one, owners, first_up, watched) for one in _of_all(on_node.get(by, ()) for by in seen_by)]
@@ -77,15 +77,17 @@ def node_uses(snapshot: Snapshot, owners: Owners, memo: Memo, configured: Sequen
 
 
 def _of_all(known: Iterable[Sequence[Allocation]]) -> Iterable[Allocation]:
-    """What several collectors know of one node: each pod once, as the first of them says. One that is renamed, and
-    later gets its name back, knows of pods that the other one never saw."""
-    found: dict[str, Allocation] = {}
-    for one in chain.from_iterable(known):
-        found.setdefault(one.key, one)
-    return found.values()
+    """What several collectors know of one node: all of a pod as the first of them says that knows it. One that is
+    renamed, and later gets its name back, knows of pods that the other one never saw."""
+    found: list[Allocation] = []
+    pods: set[str] = set()
+    for by in known:
+        found += (one for one in by if one.first_key not in pods)
+        pods.update(one.first_key for one in by)
+    return found
 
 
-def each_once(nodes: Mapping[FactKey, Node], configured: Sequence[str]) -> dict[FactKey, Node]:
+def nodes_once(nodes: Mapping[FactKey, Node], configured: Sequence[str]) -> dict[FactKey, Node]:
     """`nodes` (by collector and key) without what another collector says of the same machine at the same time, such as
     two that watch one cluster. First comes one that is no longer `configured`, as what it saw was counted then; of the
     others the one that is configured first. A machine is told by its provider id, else by its key."""
@@ -125,13 +127,14 @@ class Held(NamedTuple):
 
 
 def _held(allocation: Allocation, owners: Owners, up: Mapping[str, Intervals], watched: int) -> Held:
-    """Of a pod that was there before its cluster was first `watched` it is not known when it began to serve: it was
-    never `starting`."""
+    """Of a pod that was there before its cluster was first `watched`, or that has or had a sidecar, it is not known
+    when it began to serve: it was never `starting`."""
     labels = dict(allocation.labels)
     start, end = allocation.window.start, allocation.window.end
     seen = up.get(f"{labels.get('namespace', '')}/{labels.get('pod', '')}")
     own = None if seen is None else seen.clip(start, end)  # its name may have been another pod's before
-    serving = start if own is None or start < watched else own.spans[0][0] if own else end
+    unknown = start < watched or allocation.sidecar or allocation.key != allocation.first_key
+    serving = start if own is None or unknown else own.spans[0][0] if own else end
     workload = ELSEWHERE if allocation.sidecar else owners.workload(allocation.labels, allocation.window)
     return Held(workload, allocation.gpus, start, end, min(max(serving, start), end))
 

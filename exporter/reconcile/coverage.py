@@ -9,7 +9,7 @@ from exporter.ledger.snapshot import Stream, StreamKey, UsageSeries
 FOREVER = 1 << 40
 
 
-def sources_of(series: Iterable[UsageSeries]) -> set[StreamKey]:
+def streams_of(series: Iterable[UsageSeries]) -> set[StreamKey]:
     return {one.key.source for one in series}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from collectors.records import DAY
 from exporter.config import DecisionSettings
 from exporter.ledger.snapshot import Evaluation
 from exporter.reconcile.alternatives import ApiAlternative
@@ -10,8 +11,15 @@ from exporter.reconcile.workload import WorkloadView
 PATIENCE = 900
 """Seconds an instant waits for a source that does not deliver, before it is evaluated with the coverage there is."""
 
-AHEAD = 3600
-"""Seconds by which what was done may be ahead of the clock: more, and the clock was wrong when it was done."""
+_AHEAD = range(7 * DAY, 366 * DAY)
+
+
+def was_ahead(at: int, now: int) -> bool:
+    """Whether the clock was wrong when something was done for the instant `at`, rather than being wrong at `now`.
+
+    Up to 7 days what was done stands, and what follows waits for the clock: doing it again would count it twice where
+    it is this clock that is behind. A year and more is a machine that does not know the time yet."""
+    return at - now in _AHEAD
 
 
 def due(

@@ -14,7 +14,7 @@ from exporter.breakeven.formulas import HOURS_PER_MONTH
 from exporter.intervals import Intervals, Span
 from exporter.ledger.snapshot import BillLine
 from exporter.reconcile.bill_state import evidence_of
-from exporter.reconcile.overlap import each_once
+from exporter.reconcile.overlap import rents_once
 from exporter.reconcile.rent_sums import RentSums
 from exporter.reconcile.rents import (
     Rent,
@@ -67,13 +67,13 @@ class NodeRents:
 class Costs:
     """All rents of one workload: those that count, those that better evidence superseded, and when cost is known.
 
-    `no_fx` are currencies without a rate: their amounts are absent, and neither price nor supersede anything.
+    `no_exchange_rate` are currencies without a rate: their amounts are absent; they neither price nor supersede.
     """
 
     counted: tuple[Rent, ...] = ()
     superseded: tuple[Rent, ...] = ()
     known: Intervals = field(default_factory=Intervals)
-    no_fx: frozenset[str] = frozenset()
+    no_exchange_rate: frozenset[str] = frozenset()
     sums: RentSums = field(default_factory=RentSums, repr=False, compare=False)  # of `counted`
     lost: RentSums = field(default_factory=RentSums, repr=False, compare=False)  # of `superseded`
 
@@ -121,9 +121,9 @@ def self_hosted_costs(
     known: whenever the workload's main component is priced, or it was seen to hold nothing. A bill for its disk alone
     does not make its GPUs free, nor does one for some of its nodes make the others so.
     """
-    no_fx = {line.charge.currency for line in lines if line.charge.currency not in fx}
+    no_exchange_rate = {line.charge.currency for line in lines if line.charge.currency not in fx}
     billed = [*_billed(lines, cards, fx, end if judged_at is None else judged_at), *nodes.billed]
-    counted, superseded = each_once(billed, order)
+    counted, superseded = rents_once(billed, order)
     pricing = _pricing(counted)
     known = _known(pricing, nodes)
     better = [*pricing, *(rent for rent in nodes.estimated if rent.evidence == "calibrated")]
@@ -132,7 +132,7 @@ def self_hosted_costs(
         card = cards.get(reservation.card)
         rate = fx.get(card.currency) if card else None
         if card is None or rate is None:
-            no_fx |= {card.currency} if card else set()
+            no_exchange_rate |= {card.currency} if card else set()
             continue
         held = _valid(reservation, card)
         known[card.component] = known.get(card.component, Intervals()) | held
@@ -148,7 +148,7 @@ def self_hosted_costs(
     if fixed_usd_per_month:
         seconds = (main | nodes.released(end)).clip(0, end)
         counted.append(Rent("fixed", "configured", fixed_usd_per_month, HOURS_PER_MONTH * HOUR, seconds))
-    return Costs(tuple(counted), tuple(superseded), main, frozenset(no_fx))
+    return Costs(tuple(counted), tuple(superseded), main, frozenset(no_exchange_rate))
 
 
 def _billed(lines: Sequence[BillLine], cards: Mapping[str, Card], fx: Mapping[str, Decimal], now: int) -> list[Rent]:

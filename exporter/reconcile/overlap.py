@@ -25,7 +25,7 @@ class Claim(NamedTuple):
 Amounts = dict[Claim, Decimal]
 
 
-def each_once(billed: Sequence[Rent], order: Sequence[str]) -> tuple[list[Rent], list[Rent]]:
+def rents_once(billed: Sequence[Rent], order: Sequence[str]) -> tuple[list[Rent], list[Rent]]:
     """The rents of bills that count, and what earlier bills in `order` (collectors, as configured) say already.
 
     Two lines of different collectors are for the same charge if they are for the same component and the same resource;

@@ -114,7 +114,7 @@ class BillReport:
 
     `states` is the effective cost by how sure it is. `drift_ratio` is billed cost over the estimates that the bill
     replaced, less 1. `waterfall` are the steps from metered tokens at list price to the bill of an API provider.
-    `no_fx` are currencies without a rate: what is billed in them is in none of these figures.
+    `no_exchange_rate` are currencies without a rate: what is billed in them is in none of these figures.
     """
 
     collector: str
@@ -124,7 +124,7 @@ class BillReport:
     states: Mapping[str, Decimal] = field(default_factory=dict)
     drift_ratio: Decimal | None = None
     waterfall: Mapping[str, Decimal] = field(default_factory=dict)
-    no_fx: tuple[str, ...] = ()
+    no_exchange_rate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

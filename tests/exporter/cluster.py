@@ -40,6 +40,12 @@ def pod(
     return Allocation(f"{name}/{start}", on, Decimal(str(gpus)), held, tuple(sorted(own.items())), sidecar)
 
 
+def handed_over(held: Allocation, at: int) -> list[Allocation]:
+    """What is said of a pod that gets a sidecar, or loses it, at the instant `at`."""
+    later = replace(held, key=f"{held.first_key}#{at}", window=Window(at, held.window.end), sidecar=not held.sidecar)
+    return [replace(held, window=Window(held.window.start, at)), later]
+
+
 def listed(usd_per_hour: str = "16", start: int = START - DAY, currency: str = "USD") -> ListPrice:
     return ListPrice("aws", "moon-1", "on_demand", "node", "t9.8gpu", Decimal(usd_per_hour), currency, start)
 

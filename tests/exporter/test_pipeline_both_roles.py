@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from collectors import Board, Target
 from collectors.billing.focus import FocusSettings
 from collectors.billing.rate_card import Rate, RateCardSettings
 from collectors.engines.vllm import VllmSettings
-from collectors.records import HOUR, Allocation, Node
+from collectors.records import HOUR, Allocation, Batch, Node, Observed, Window
 from collectors.settings import Instant, Money
 from exporter.config import Alternative, Config, Storage, Workload
 from exporter.ledger.snapshot import Snapshot
 from exporter.prices.book import PriceBook
 from exporter.reconcile.build import Inputs, views
-from tests.exporter.cluster import PODS, bill, line, listed, node, pod, seen
+from tests.exporter.cluster import PODS, bill, handed_over, line, listed, node, pod, seen
 from tests.exporter.simulated import START, Engine, Simulation, engine
 from tests.exporter.test_pipeline_cluster import cluster, gpu_usd, parts
 
@@ -127,15 +128,89 @@ def test_in_a_rollout_each_pod_is_paid_for_by_who_reads_it(tmp_path: Path) -> No
         assert sim.value("llmcost_gpus", collector="pods", gpu="test-gpu", state="idle") == 0
 
 
-def test_a_ledger_from_before_knows_no_sidecars(tmp_path: Path) -> None:
-    """What was written before pods said so has none; the collector says it anew."""
-    held = pod("chat-1", 4, sidecar=True)
-    with cluster(tmp_path, node(), pod("chat-1", 4), hours=10) as sim:
+def test_a_pod_that_gets_a_sidecar_or_loses_it_is_counted_by_each_in_its_time(tmp_path: Path) -> None:
+    """Also one in a ledger from before pods said so: what was counted stays, on the page and on the bill."""
+    chat, on = handed_over(pod("chat-1", 4), START + 4 * HOUR)
+    on, off = handed_over(on, START + 7 * HOUR)
+    with cluster(tmp_path, node(), pod("chat-1", 4), hours=4) as sim:
+        said: dict[int, list[Allocation]] = {4: [chat, on], 7: [on, off], 10: []}
+        for hour, facts in said.items():
+            sim.now = float(START + hour * HOUR + 10)  # the last slot is closed
+            sim.say("pods", seen(START + hour * HOUR, *facts, since=START + 4 * HOUR))
+            sim.tick()
+            assert gpu_usd(sim, "llm/chat") == pytest.approx(8 * (min(hour, 4) + max(0, hour - 7)))
+        sim.say("bill", bill([line(hour, 1, "10.0000000001") for hour in range(10)]))
+        state = sim.tick()
+        (report,) = [one for one in state.report.bills if one.window == "7d"]
+        assert sum(report.parts["effective"].values()) == Decimal("100.000000001") == report.billed_usd
+        assert parts(sim) == pytest.approx({"allocated": 50, "idle": 50})
+        assert gpu_usd(sim, "llm/chat") == pytest.approx(35)
+
+
+def test_dollars_of_a_pod_that_gets_a_sidecar_and_loses_it_are_counted_once(tmp_path: Path) -> None:
+    """The counters of both exporters, which are restarted at times, are together those of one that counts alone."""
+    held = pod("chat-1", 4)
+    first, second = START + 2 * HOUR, START + 5 * HOUR
+    chat, on = handed_over(held, first)
+    on, off = handed_over(on, second)
+    news = {START: [listed(), node(), held], first: [chat, on], second: [on, off]}
+    rent = Rate(workload="llm/chat", gpu="g", count=Money("4"), usd_per_hour=Money("2"), from_=Instant(first))
+    beside = RateCardSettings(name="gpus", kind="rate_card", rates=(rent,))
+    counted: dict[str, list[float]] = {"alone": [], "cluster": [], "sidecar": []}
+    for begin, end in ((0, 1), (1, 3), (3, 5), (5, 8)):
+        with ExitStack() as stack:
+            alone, whole = (exporter(stack, tmp_path, name, PODS) for name in ("alone", "cluster"))
+            for now in range(START + begin * HOUR, START + end * HOUR + 1, STEP):
+                alone.now = whole.now = float(now)
+                since = max(START, now - STEP)
+                alone.say("pods", seen(now, *news[START], since=since))
+                whole.say("pods", seen(now, *news.get(now, ()), since=since))
+                for sim in (alone, whole):
+                    sim.tick()
+            for name, sim in (("alone", alone), ("cluster", whole)):
+                counted[name].append(sim.sum("llmcost_cost_usd_total", workload="llm/chat"))
+            if first <= START + (end - 1) * HOUR < second:
+                sidecar = exporter(stack, tmp_path, "sidecar", beside)
+                sidecar.at(first)
+                sidecar.at(min(START + end * HOUR, second))
+                counted["sidecar"].append(sidecar.sum("llmcost_cost_usd_total", workload="llm/chat"))
+    before = 8 * STEP / HOUR  # counters begin at the end of what was first seen
+    assert [usd + before for usd in counted["alone"]] == pytest.approx([8, 24, 40, 64])
+    assert [usd + before for usd in counted["cluster"]] == pytest.approx([8, 16, 16, 40])
+    assert counted["sidecar"] == pytest.approx([8, 24])
+
+
+def test_two_collectors_that_learn_of_a_sidecar_at_different_times_hold_a_pod_once(tmp_path: Path) -> None:
+    facts = [node(), pod("chat-1", 8)]
+    with cluster(tmp_path, *facts, hours=10, collectors=(PODS, TWIN)) as sim:
+        for hour, name in ((4, "again"), (6, "pods")):
+            held = handed_over(pod("chat-1", 8), START + hour * HOUR)
+            sim.say(name, seen(START + 10 * HOUR, node(), *held))
         sim.tick()
-        assert gpu_usd(sim, "llm/chat") == pytest.approx(80)
-        sim.say("pods", seen(START + 10 * HOUR, held))
+        assert gpu_usd(sim, "llm/chat") == pytest.approx(16 * 6)
+        assert sim.value("llmcost_gpus", collector="pods", gpu="test-gpu", state="allocated") == 8
+
+
+TURN = START + 5 * HOUR
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        handed_over(pod("chat-0", 8), TURN),
+        handed_over(pod("chat-0", 8, sidecar=True), TURN),
+        [pod("chat-0", 8, end=TURN), pod("chat-0", 8, TURN, sidecar=True)],  # a rollout keeps the name
+    ],
+)
+def test_a_pod_that_has_or_had_a_sidecar_is_never_starting(tmp_path: Path, held: list[Allocation]) -> None:
+    """Its engine is read by another exporter, or was until now; one of another time was read under the same name."""
+    with cluster(tmp_path, node(), *held, hours=10) as sim:
+        up = [Observed(Window(START, START + HOUR), "llm/chat-0")]
+        sim.say("engines", Batch("llm/chat-0", observed=up, cursor="1"))
+        sim.say("bill", bill([line(0, 10, "100")]))
         sim.tick()
-        assert gpu_usd(sim, "llm/chat") is None
+        assert parts(sim) == {"allocated": 100}
+        assert gpu_usd(sim, "llm/chat") == pytest.approx(50)
 
 
 def test_a_bill_by_tag_is_still_its_workloads(tmp_path: Path) -> None:

@@ -128,6 +128,36 @@ def test_a_clock_that_steps_back_a_little_counts_nothing_twice(tmp_path: Path) -
         assert cost(sim)["chat"] == pytest.approx(2 * 10)
 
 
+def test_a_clock_that_steps_back_a_day_counts_nothing_twice(tmp_path: Path) -> None:
+    with Simulation(configured(tmp_path)) as sim:
+        for at in (0, 48 * HOUR, 24 * HOUR, 24 * HOUR + 60, 48 * HOUR, 49 * HOUR):
+            sim.at(START + at)
+        assert cost(sim)["chat"] == pytest.approx(49 * 10)
+
+
+def test_evaluations_outlive_a_clock_that_is_a_day_behind(tmp_path: Path) -> None:
+    def story(steps_back: int) -> dict[object, float]:
+        directory = tmp_path / str(steps_back)
+        directory.mkdir()
+        with Simulation(configured(directory)) as sim:
+            for hour in range(1, 91):
+                if hour == 80 and steps_back:
+                    for at in range(3):
+                        sim.now += HOUR if at else -steps_back
+                        sim.tick()
+                sim.now = float(START + hour * HOUR)
+                sim.say("engine", served(START + hour * HOUR - HOUR, START + hour * HOUR, tokens=300_000))
+                sim.exporter.runner.collect("gpus")
+                sim.tick()
+            assert [one.at for one in sim.exporter.ledger.evaluations()] == list(
+                range(START + HOUR, START + 90 * HOUR + 1, HOUR)
+            )
+            names = ("llmcost_break_even_status", "llmcost_break_even_status_since_timestamp_seconds")
+            return {key: value for key, value in sim.samples().items() if key[0] in names}
+
+    assert story(30 * HOUR) == story(0)
+
+
 @pytest.mark.parametrize("rented", [True, False])
 def test_while_no_pod_is_there_nothing_is_served_and_the_rent_burns(tmp_path: Path, rented: bool) -> None:
     finding = VllmSettings(name="engine", kind="vllm", discover="pods")

@@ -7,7 +7,7 @@ import pytest
 
 from collectors.usage.log import UsageLogSettings
 from collectors.usage.openai import OpenAISettings
-from exporter.commands.rent import rent_warnings
+from exporter.commands.ledger_warnings import ledger_warnings
 from exporter.config import Config, Storage, Workload
 from tests.collectors.usage.openai_stand_in import Call, OpenAIStandIn
 from tests.collectors.usage.provider_books import DAY, MIDNIGHT
@@ -45,6 +45,23 @@ def test_an_api_that_revises_yesterday(tmp_path: Path) -> None:
                 highest = max(highest, total)
             assert counted(simulation) == total  # every series has more than ever before
             assert not simulation.exporter.runner.running["openai"].failures
+
+
+def test_every_part_that_failed_counts_and_each_reason_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "key").write_text("sk-of-somebody-else")
+    with OpenAIStandIn(NOW, []) as stand_in:
+        settings = OpenAISettings("openai", "openai", str(tmp_path / "key"), base_url=stand_in.url)
+        config = Config(collectors=(settings,), storage=Storage(path=str(tmp_path / "ledger.db")))
+        with Simulation(config) as simulation:
+            simulation.at(NOW)
+            failed = simulation.exporter.runner.running["openai"].failures
+            parts = "llmcost_exporter_collector_parts"
+            assert simulation.value(parts, collector="openai", state="failed") == len(failed) > 10
+            assert len(set(failed.values())) == 2
+            simulation.at(NOW + 300)
+            assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
 
 
 def _by(given: list[Call], tokens: int) -> list[Call]:
@@ -105,8 +122,7 @@ def test_an_account_under_another_name_goes_on(tmp_path: Path, caplog: pytest.Lo
         assert "openai is read under the name openai-prod now" in caplog.text
         (tmp_path / "other").write_text(OpenAIStandIn.key)
         other = replace(config.collectors[0], name="third", admin_key_file=str(tmp_path / "other"))
-        assert rent_warnings(replace(config, collectors=(other,))) == [
-            "the ledger holds usage of openai-prod (openai), which the configuration no longer names, and third is "
-            "new: if both are one account, the days that both have read count twice; then give third the name "
-            "openai-prod"
+        assert ledger_warnings(replace(config, collectors=(other,))) == [
+            "the ledger holds usage of openai-prod (openai), whose source the configuration no longer names, and third "
+            "is new: if both are one account, what both have read counts twice; then give third the name openai-prod"
         ]

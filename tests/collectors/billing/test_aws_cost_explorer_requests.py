@@ -83,6 +83,17 @@ def test_the_budget_is_hard_and_says_when_it_resets(account: CostExplorer) -> No
     assert account.requests == 17
 
 
+def test_the_budget_is_hard_for_a_clock_that_was_behind(account: CostExplorer) -> None:
+    """It steps back over the end of a month, is put right a day later, and with it every process is new."""
+    store = Store()
+    for first in ("2026-12-01T12:00:00", "2026-11-26", "2026-12-02T12:00:00"):
+        for reads in range(4):
+            store.collect(account, at(first) + reads * INTERVAL, monthly_budget_usd=D("0.20"))
+    assert account.requests == 20 and store.paid == D("0.20")
+    assert store.collect(account, at("2027-01-01"), monthly_budget_usd=D("0.20")) == []
+    assert account.requests == 22
+
+
 def test_after_an_outage_all_that_may_have_changed_is_read(account: CostExplorer) -> None:
     store = Store()
     store.collect(account, NOW)

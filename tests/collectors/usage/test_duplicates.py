@@ -1,6 +1,8 @@
 """Request ids: found again within the horizon and the bound, wherever they were read, and said to be lost beyond."""
 
 from array import array
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -8,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.usage.duplicates import RequestId, Saved, Seen, keys_of
+from collectors.usage.duplicates import MAX_SAVED, RequestId, Saved, Seen, keys_of
 from collectors.usage.positions import Cursor, parse
-from tests.collectors.usage.log_follower import NOW
+from tests.collectors.usage.log_follower import NOW, Follower, line, lines
 
 
 def test_ids_survive_a_cursor() -> None:
@@ -27,6 +29,52 @@ def test_ids_survive_a_cursor() -> None:
     assert known is not None
     other.learn(known, NOW)
     assert all(other.repeats(f"id-{n}", NOW) for n in range(1000)) and not other.repeats("id-1000", NOW)
+
+
+def former(ids: dict[int, int]) -> str:
+    """Slots by key as the release before kept them: base64 of the keys, then of the slots."""
+    packed = array("Q", ids).tobytes() + array("q", ids.values()).tobytes()
+    return Cursor(1, 1, "", 0, "").text()[:-1] + f',"ids":"{b64encode(packed).decode()}"}}'
+
+
+def test_the_ids_of_a_former_cursor_are_kept_by_slot() -> None:
+    slots = {key: NOW - 300 * (key % 3) for key in range(2**63, 2**63 + 9)}
+    met = parse(former(slots)).met
+    assert met is not None and (met.newest, met.lost) == (NOW, 0)
+    assert {key: slot for slot, keys in met.keys.items() for key in array("Q", keys)} == slots
+
+
+def test_a_former_cursor_that_was_full_may_lack_ids() -> None:
+    met = parse(former({key: NOW + 300 * (key >= 10) for key in range(MAX_SAVED)})).met
+    assert met is not None and met.newest == met.lost == NOW + 300
+
+
+FORMER_CURSOR = (  # of lines(range(10)) and line(3), as the release before request ids were kept by slot wrote it
+    '{"offset":1826,"lines":11,"head":"624525cdf87e1252d5654b06e17bf4dc","head_length":1024,'
+    '"tail":"05722b15d4d8f0e943ea99bca53d127e","format":"llmcost","stat":[65024,2343640,1826,1795247611992631723],'
+    '"ids":"pysIGu216cYxGw9tXZyJ+4tKBvSN5im8HXoBgz3PSYG+72UdLRNpMyjfYmqdOgkOko5r801AqUkEvmyE/WnJdJWj0xQs/pn2A5PUY5zX+cvY'
+    'dbBqAAAAANh1sGoAAAAA2HWwagAAAADYdbBqAAAAANh1sGoAAAAA2HWwagAAAADYdbBqAAAAANh1sGoAAAAA2HWwagAAAADYdbBqAAAAAA=="}'
+)
+
+
+def test_request_ids_of_a_former_cursor_are_still_known(tmp_path: Path) -> None:
+    path = tmp_path / "usage.jsonl"
+    path.write_bytes(lines(range(10)) + line(3) + lines(range(5, 12)))
+    log = Follower(path, duplicates="possible")
+    log.cursors["624525cdf87e1252d5654b06e17bf4dc.0"] = FORMER_CURSOR
+    log.read()
+    assert log.requests == 2 and log.rejected == {"duplicate": 5}
+    log.restart()
+    with path.open("ab") as file:
+        file.write(lines(range(13)))  # the ids are in a cursor of today's form now
+    assert log.read().requests == 3 and log.rejected == {"duplicate": 17}
+    assert '"ids"' not in log.cursors["624525cdf87e1252d5654b06e17bf4dc.0"]
+
+
+@pytest.mark.parametrize("ids", ["~", "pysIGu216cY=", "pysIGg=="])
+def test_a_former_cursor_with_damaged_ids_is_an_error(ids: str) -> None:
+    with pytest.raises(ValueError, match="not the cursor of a log file"):
+        parse(Cursor(1, 1, "", 0, "").text()[:-1] + f',"ids":"{ids}"}}')
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=5), st.integers(0, 9)), max_size=8))

@@ -1,14 +1,12 @@
 """`check --live` asks one small question, waits for it a few seconds, and says what is missing."""
 
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from collectors.records import Batch, Failure
+from collectors.records import Failure
 from collectors.usage import provider_collect
-from collectors.usage.provider_outcomes import told_once
 from tests.collectors.usage.provider_books import MIDNIGHT, Books, opened, stand_in_of
 from tests.collectors.usage.provider_stand_in import Answer, Query
 
@@ -67,21 +65,3 @@ def test_a_server_that_hangs_is_left_soon(tmp_path: Path, kind: str, monkeypatch
             done.set()
         assert "timed out after 0.05 s" in failure
         assert len(stand_in.asked) == 1
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "told"),
-    [
-        ({}, {}),
-        ({"usage/1": "down"}, {"usage/1": "down"}),
-        (
-            {"usage/1": "down", "usage/2": "no key", "usage/3": "down", "cost": "down"},
-            {"usage/1": "down (and 2 more parts of this read, the last cost)", "usage/2": "no key"},
-        ),
-    ],
-)
-def test_each_reason_is_said_once(outcomes: Mapping[str, str], told: Mapping[str, str]) -> None:
-    batch = Batch("usage")
-    found = list(told_once([*(Failure(part, reason) for part, reason in outcomes.items()), batch]))
-    assert found[0] is batch
-    assert {one.part: one.reason for one in found[1:] if isinstance(one, Failure)} == told

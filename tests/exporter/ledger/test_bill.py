@@ -1,7 +1,8 @@
 """Bills in the ledger: what is read is what was said, and an older ledger keeps its bills."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+import tracemalloc
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from functools import partial
@@ -145,22 +146,26 @@ def test_a_day_as_columns_is_kept_as_it_came(ledger: Ledger) -> None:
     assert text(said(ledger)) == text(list(day))
 
 
-def test_a_ledger_of_schema_version_3_keeps_its_bills_and_how_often_they_were_said(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    found = [charge(0, "1.50"), charge(HOUR, "2"), charge(DAY, "3"), charge(5 * DAY, "0.1", "i-2")]
+def of_version_3(path: Path, lines: Iterable[tuple[str, Charge]], days: Iterable[tuple[int, int]] = ()) -> None:
+    """A ledger of schema version 3: bill lines by part, and how often days of part p were said in a row."""
     with closing(sqlite3.connect(path)) as db:
         for step in MIGRATIONS[:3]:
             for statement in step:
                 assert isinstance(statement, str)
                 db.execute(statement)
-        for part in ("p", "q"):
-            db.executemany(
-                "INSERT INTO charges (collector, part, start, stop, charge) VALUES ('b', ?, ?, ?, ?)",
-                [(part, one.window.start, one.window.end, msgspec.json.encode(one).decode()) for one in found],
-            )
-        db.execute("INSERT INTO bill_days VALUES ('b', 'p', 0, 'digest', 4)")
+        db.executemany(
+            "INSERT INTO charges (collector, part, start, stop, charge) VALUES ('b', ?, ?, ?, ?)",
+            ((part, one.window.start, one.window.end, msgspec.json.encode(one).decode()) for part, one in lines),
+        )
+        db.executemany("INSERT INTO bill_days VALUES ('b', 'p', ?, 'digest', ?)", days)
         db.execute("PRAGMA user_version = 3")
         db.commit()
+
+
+def test_a_ledger_of_schema_version_3_keeps_its_bills_and_how_often_they_were_said(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    found = [charge(0, "1.50"), charge(HOUR, "2"), charge(DAY, "3"), charge(5 * DAY, "0.1", "i-2")]
+    of_version_3(path, [(part, one) for part in ("p", "q") for one in found], [(0, 4)])
     with closing(Ledger(path, NOW)) as ledger:
         assert text(said(ledger)) == text(said(ledger, "q")) == text(found)
         assert {
@@ -170,3 +175,34 @@ def test_a_ledger_of_schema_version_3_keeps_its_bills_and_how_often_they_were_sa
         of_p = {line.charge.window.start // DAY: line.alike for line in ledger.snapshot().bill if line.part == "p"}
         assert of_p == {0: 5, 1: 2, 5: 2}
         assert ledger.newest_bill_day("b", NOW) == 5 * DAY
+
+
+def test_a_migration_that_fails_half_way_leaves_all_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    found = [charge(day * DAY, "1.50") for day in range(3)]
+    of_version_3(path, [("p", one) for one in found])
+    with closing(sqlite3.connect(path)) as db:
+        (last,) = db.execute("SELECT charge FROM charges WHERE start = ?", (2 * DAY,)).fetchone()
+        db.execute("UPDATE charges SET charge = 'spoilt' WHERE start = ?", (2 * DAY,))
+        db.commit()
+    with pytest.raises(msgspec.DecodeError):
+        Ledger(path, NOW)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("SELECT count(*) FROM charges").fetchone() == (3,)
+        db.execute("UPDATE charges SET charge = ? WHERE start = ?", (last, 2 * DAY))
+        db.commit()
+    with closing(Ledger(path, NOW)) as ledger:
+        assert text(said(ledger)) == text(found)
+
+
+def test_a_migration_holds_a_day_of_a_part_in_memory_and_no_more(tmp_path: Path) -> None:
+    peaks = []
+    for days in (1, 20):
+        path = tmp_path / f"{days}.db"
+        of_version_3(path, (("p", charge(day * DAY + at, "1")) for day in range(days) for at in range(500)))
+        tracemalloc.start()
+        Ledger(path, NOW).close()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]

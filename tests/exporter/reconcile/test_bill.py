@@ -279,11 +279,11 @@ def test_a_report_is_in_usd_and_absent_without_a_rate() -> None:
     found = bill_reports(parts, states, fx, {"24h": MAY, "7d": MAY - 7 * DAY}, MAY + DAY)
     assert [(report.collector, report.window, report.billed_usd) for report in found] == [
         ("mixed", "24h", Decimal("2.58")),
-        ("partly", "24h", Decimal("9.4")),
+        ("partly", "24h", None),
         ("unknown", "24h", None),
         ("mixed", "7d", Decimal("2.58")),
         ("old", "7d", Decimal(1)),
-        ("partly", "7d", Decimal("9.4")),
+        ("partly", "7d", None),
         ("unknown", "7d", None),
     ]
     assert found[0].parts["billed"] == {"unallocated": Decimal("3.08"), "credits": Decimal("-0.5")}
@@ -291,8 +291,8 @@ def test_a_report_is_in_usd_and_absent_without_a_rate() -> None:
     assert found[0].states == {"provisional": Decimal("2.58")}
     assert found[1].parts == {"billed": {"unallocated": Decimal("9.4")}, "effective": {"unallocated": Decimal("9.4")}}
     assert found[1].states == {"provisional": Decimal("9.4")}
-    assert [report.no_fx for report in found] == [(), ("JPY",), ("JPY",), (), (), ("JPY",), ("JPY",)]
-    assert found[2] == BillReport("unknown", "24h", None, {}, no_fx=("JPY",))
+    assert [report.no_exchange_rate for report in found] == [(), ("JPY",), ("JPY",), (), (), ("JPY",), ("JPY",)]
+    assert found[2] == BillReport("unknown", "24h", None, {}, no_exchange_rate=("JPY",))
 
 
 def test_a_window_takes_its_share_of_a_long_charge() -> None:

@@ -25,7 +25,7 @@ from exporter.reconcile.build import Inputs, views
 from exporter.reconcile.cluster import ELSEWHERE
 from exporter.reconcile.memo import Memo
 from exporter.reconcile.owners import Owners
-from tests.exporter.cluster import PODS, bill, line, listed, node, pod, seen
+from tests.exporter.cluster import PODS, bill, handed_over, line, listed, node, pod, seen
 from tests.exporter.simulated import START
 
 HOURS = 48
@@ -63,6 +63,16 @@ def pods(draw: st.DrawFn, at: int, on: Sequence[str]) -> Allocation:
 
 
 @st.composite
+def handed(draw: st.DrawFn, held: Allocation) -> list[Allocation]:
+    """A pod that may get a sidecar while it runs, and lose it again."""
+    found = [held]
+    for at in sorted(draw(st.lists(instants, max_size=2))):
+        if not held.sidecar and found[-1].window.start < at < found[-1].window.end:
+            found[-1:] = handed_over(found[-1], at)
+    return found
+
+
+@st.composite
 def charges(draw: st.DrawFn) -> Charge:
     start, hours = draw(st.integers(0, HOURS)), draw(st.sampled_from((0, 1, 5, 24, 72)))
     cost = draw(money)
@@ -92,7 +102,7 @@ def lines(draw: st.DrawFn) -> tuple[BillLine, ...]:
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     machines = [draw(nodes(key)) for key in ("a", "b")]
-    held = [draw(pods(at, ["a", "b"])) for at in range(draw(st.integers(0, 5)))]
+    held = [one for at in range(draw(st.integers(0, 5))) for one in draw(handed(draw(pods(at, ["a", "b"]))))]
     since = draw(st.integers(0, 24)) * HOUR + START
     watched = Stream(since, None, Intervals([(since, NOW)]), Intervals([(since, NOW)]))
     return Snapshot(

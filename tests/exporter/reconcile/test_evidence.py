@@ -96,7 +96,7 @@ def test_a_currency_without_a_rate_is_absent_not_zero() -> None:
     found = costs(euro, [held(0, 10)])
     assert not found.counted
     assert not found.known
-    assert found.no_fx == {"EUR"}
+    assert found.no_exchange_rate == {"EUR"}
     found = costs(euro, [held(0, 10)], fx={"USD": Decimal(1), "EUR": Decimal("1.08")})
     assert found.by(ALL) == {("gpu", "configured"): Decimal("21.6")}
 
@@ -126,7 +126,7 @@ def test_a_bill_without_an_exchange_rate_neither_costs_nor_supersedes() -> None:
     euro = BillLine("bill", "p", replace(euro.charge, currency="EUR"))
     found = costs({"k": card()}, [held(0, 48)], [euro])
     assert found.by(ALL) == {("gpu", "configured"): Decimal(48 * 5)}
-    assert found.no_fx == {"EUR"}
+    assert found.no_exchange_rate == {"EUR"}
 
 
 def test_a_correction_and_an_instant_charge_reach_the_workload_but_price_no_time() -> None:

@@ -14,7 +14,7 @@ from exporter.config import Workload
 from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine
 from exporter.reconcile.evidence import Costs, self_hosted_costs
-from exporter.reconcile.overlap import each_once
+from exporter.reconcile.overlap import rents_once
 from exporter.reconcile.rents import Rent
 from tests.exporter.cluster import bill, node, pod
 from tests.exporter.cluster import line as node_line
@@ -158,7 +158,7 @@ def test_nothing_is_lost_and_no_rent_turns_negative(first: list[BillLine], later
         )
         for each in (*first, *later)
     ]
-    kept, lost = each_once(rents, ORDER)
+    kept, lost = rents_once(rents, ORDER)
     assert abs(sum(one.usd(during) for one in (*kept, *lost)) - sum(one.usd(during) for one in rents)) < 1e-18
     assert all(one.amount_usd >= 0 for one in (*kept, *lost))
     assert not [one for one in lost if one.collector == "bill"]

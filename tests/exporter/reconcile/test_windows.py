@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.records import HOUR, SLOT
-from exporter.breakeven.capacity import HORIZON, Saturation, learned_capacity
+from exporter.breakeven.capacity import HORIZON, Saturation
 from exporter.intervals import Intervals
 from exporter.ledger.snapshot import SeriesKey, UsageSeries
 from exporter.prices.book import PriceBook, PriceKey, Rate
@@ -107,4 +107,4 @@ def test_a_capacity_that_is_remembered_is_the_one_that_is_learned_anew(
     loads = [load(*one) for one in slots_before]
     kept = Saturation(loads)
     for shift in (*shifts, *shifts[::-1]):
-        assert kept.capacity(NOW + shift * SLOT) == learned_capacity(loads, NOW + shift * SLOT)
+        assert kept.capacity(NOW + shift * SLOT) == Saturation(loads).capacity(NOW + shift * SLOT)

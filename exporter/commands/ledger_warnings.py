@@ -12,7 +12,7 @@ from exporter.ledger.store import Ledger, LedgerUnreadableError
 from exporter.renames import replaced_warnings, sources_of
 
 
-def rent_warnings(config: Config) -> list[str]:
+def ledger_warnings(config: Config) -> list[str]:
     """What an edit of the rate cards made of the rent that the ledger holds, and one of the accounts of their usage;
     none where there is no ledger yet."""
     path = Path(config.storage.path)
