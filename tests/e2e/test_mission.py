@@ -307,7 +307,7 @@ def test_only_what_failed_failed_and_says_what_to_do(story: Story) -> None:
         "cluster (pods)": ["410"],
         "aws-bill (gpu-bill": ["s3:GetObject", "run-3/gpu-bill-00001", "IAM policy"],
         "aws-lab (usage)": ["credentials have expired", "renew"],
-        "openai (usage/": ["429", "given up for now", "more parts"],
+        "openai (usage/": ["429", "given up for now", "more of this read"],
     }
     for who, words in expected.items():
         said = [line for line in story.log.splitlines() if who in line and "level=warn" in line]
