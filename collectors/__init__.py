@@ -1,7 +1,7 @@
 """Collectors: one source each, I/O and nothing else. They know no ledger, no exposition and no money maths.
 
 Adding a source is one file with a `Settings` dataclass and a class that satisfies `Collector`, and one line in
-`COLLECTORS`. A vendor SDK is imported in that file only, and the file only when the collector is built.
+`collectors.kinds`. A vendor SDK is imported in that file only, and the file only when the collector is built.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,30 +10,8 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, Protocol
 
+from collectors.kinds import COLLECTORS
 from collectors.records import Batch, Failure, Labels
-
-# kind -> "module:class". The class has a nested `Settings` dataclass with at least `name`, `kind` and `interval`.
-COLLECTORS = {
-    "vllm": "collectors.engines.vllm:Vllm",
-    "usage_log": "collectors.usage.log:UsageLog",
-    "rate_card": "collectors.billing.rate_card:RateCard",
-    "focus": "collectors.billing.focus:Focus",
-    "aws_cost_explorer": "collectors.billing.aws_cost_explorer:AwsCostExplorer",
-    "aws_data_export": "collectors.billing.aws_data_export:AwsDataExport",
-    "gcp_catalog": "collectors.billing.gcp_catalog:GcpCatalog",
-    "kubernetes": "collectors.cluster.kubernetes:Kubernetes",
-    "openai": "collectors.usage.openai:OpenAI",
-    "anthropic": "collectors.usage.anthropic:Anthropic",
-}
-
-
-# kind -> (extra of this package, modules that it brings). Looked for, not imported, when a config is checked.
-EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "aws_cost_explorer": ("aws", ("boto3",)),
-    "aws_data_export": ("aws", ("boto3", "duckdb")),
-    "gcp_catalog": ("gcp", ("google.cloud.billing_v1",)),
-    "kubernetes": ("kubernetes", ("kubernetes",)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +117,7 @@ class Collector(Protocol):
 
 def collector_class(kind: str) -> Any:
     """The class behind a configured `kind`; KeyError if there is none."""
-    module, _, name = COLLECTORS[kind].partition(":")
+    module, _, name = COLLECTORS[kind].factory.partition(":")
     return getattr(import_module(module), name)
 
 

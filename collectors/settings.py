@@ -5,6 +5,8 @@ validated in a child process (see `exporter.config`) and comes back as these pla
 """
 
 import re
+from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -17,6 +19,31 @@ SECRET_WORDS = (
     *("credentials", "authorization", "auth", "sig", "signature"),
 )
 """What a key is called whose value is a secret, in configs and in URLs: neither may be shown anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """One source that a collector reads, whatever its name, role and tuning: read twice, it would count twice. Settings
+    say so in a method `reads`, unless a key that many have in common names it (`exporter.config.sources`).
+
+    `source` is the same for the same source, however it is written; ledgers keep digests of it, so that what it is made
+    of stays. `parts`: of the source only these, empty: all of it. `key` is the setting that names the source (empty:
+    none does), `change` the one to change if that is another. `what` the source is and `text` are for the message
+    about one read twice; `{}` in it is the value of `key`.
+    """
+
+    key: tuple[str | int, ...]
+    source: Hashable
+    text: str = "{}"
+    value: str | None = None
+    parts: tuple[str, ...] = ()
+    change: tuple[str | int, ...] | None = None
+    what: str = "a source"
+
+    def overlaps(self, other: "Reads") -> bool:
+        """Whether the two have a part in common, if they are of one source."""
+        return not self.parts or not other.parts or not set(self.parts).isdisjoint(other.parts)
+
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(?:\d+[smhdw])+")

@@ -1,9 +1,11 @@
 """What the cost counters gain as time passes: cards, parts of nodes, fixed costs. In one transaction."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 
-from collectors.records import Card, Reservation
+from collectors.records import HOUR, Card, Reservation
 from exporter.config import Config
 from exporter.intervals import Intervals
 from exporter.ledger.snapshot import Increment, Snapshot, Stream, StreamKey
@@ -12,6 +14,8 @@ from exporter.reconcile import coverage
 from exporter.reconcile.accrual import fixed_increment, node_increments, rent_increments
 from exporter.reconcile.evaluate import PATIENCE, was_ahead
 from exporter.reconcile.workload import WorkloadView
+
+log = logging.getLogger(__name__)
 
 Accrual = tuple[str, int, Iterable[Increment]]
 """(key, the instant it is accrued through then, what the counters gain)."""
@@ -25,16 +29,26 @@ def accrue(
     running: Iterable[Reservation],
     views: Sequence[WorkloadView],
     now: int,
-) -> None:
+) -> int:
     """Move the cost counters by the rent and the fixed costs of the time through `now` (epoch seconds) that no earlier
     call has counted. `running` are the reservations as they run on, `views` reach to `now`. Raises
     LedgerUnwritableError: what was not counted is, the next time.
 
-    What was counted while the clock was ahead cannot be taken back; from `now` on, the counters go on as before."""
+    What was counted while the clock was ahead cannot be taken back; from `now` on, the counters go on as before. Gives
+    the instant that they wait for where it is not known whether the clock was ahead or is behind, else 0."""
     done = ledger.accruals()
-    ahead = {key: now for key, through in done.items() if was_ahead(through, now)}
+    ahead = {key: now for key, through in done.items() if was_ahead(through, now, ledger.first_start)}
     again: list[Accrual] = [(key, now, ()) for key in ahead]
     ledger.accrue_all([*again, *_accruals(done | ahead, config, cards, snapshot, running, views, now)], now)
+    return max((at for key, at in done.items() if key not in ahead and at > now + HOUR), default=0)
+
+
+def tell(waits: int, before: int) -> int:
+    """Log once that counters wait until `waits`; `before` is what was given the last time."""
+    if waits and not before:
+        until = datetime.fromtimestamp(waits, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        log.warning("costs are counted through %s already and wait until then: is this machine's clock behind?", until)
+    return waits
 
 
 def _accruals(

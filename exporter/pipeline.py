@@ -9,7 +9,7 @@ from itertools import islice
 from collectors.billing.rate_card import cards as rate_cards
 from collectors.records import Card, Path
 from exporter import __version__
-from exporter.accruing import accrue
+from exporter.accruing import accrue, tell
 from exporter.breakeven.kept import decode, encode, rule
 from exporter.breakeven.status import State, step
 from exporter.config import Config
@@ -50,6 +50,7 @@ class Pipeline:
     cards: Mapping[str, Card] = field(default_factory=dict)
     _behind: set[tuple[str, Path]] = field(default_factory=set)  # workloads whose backlog is not yet evaluated
     _unpriced_yet: set[StateKey] = field(default_factory=set)  # not evaluated: a price is yet to be looked up
+    _waits: int = 0  # the instant that counters wait for
     _ahead: set[StateKey] = field(default_factory=set)  # of these, later evaluations than the state's are void
     _tried: set[tuple[str, Path]] = field(default_factory=set)
     _memo: Memo = field(default_factory=Memo)
@@ -137,7 +138,9 @@ class Pipeline:
         try:
             if self._choose_alternatives(found, now, wait):
                 found = views(inputs, now)
-            accrue(self.ledger, self.config, self.cards, snapshot, running(inputs, now), found, now)
+            rents = running(inputs, now)
+            waits = accrue(self.ledger, self.config, self.cards, snapshot, rents, found, now)
+            self._waits = tell(waits, self._waits)
         except LedgerUnwritableError as error:
             log.error("the ledger cannot be written, the page goes on from memory: %s", error)
         return found
@@ -187,7 +190,7 @@ class Pipeline:
         """Where a clock was ahead: back to the states that the evaluations through `now` lead to. The others are void;
         they are kept until there is one to take their place, in case it is this clock that is wrong."""
         for key, state in self.states.items():
-            if was_ahead(state.at or 0, now):
+            if was_ahead(state.at or 0, now, self.ledger.first_start):
                 log.warning("%s: evaluations were made for instants that are yet to come; they are made again", key[0])
                 self.states[key] = self._through(Fold(*key), now)
                 self._ahead.add(key)

@@ -8,6 +8,7 @@ from typing import Any
 
 from collectors import Collector, Context, build
 from collectors.bill_days import currencies
+from collectors.kinds import kind_of
 from collectors.records import DAY, Batch, Failure, Path
 from exporter.config import Config
 from exporter.ledger.counted import Growth
@@ -232,7 +233,7 @@ class Runner:
 
 def discovers(settings: Any) -> bool:
     """Whether a collector reads what another one discovers."""
-    return getattr(settings, "discover", None) is not None and settings.kind != "kubernetes"
+    return getattr(settings, "discover", None) is not None and not kind_of(settings.kind).cluster
 
 
 def _overdue(running: Running, now: float) -> str:

@@ -16,6 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from collectors import Context
+from collectors.kinds import kind_of
 from exporter import __version__
 from exporter.config import Config
 from exporter.ledger.files import LedgerUnusableError
@@ -111,7 +112,7 @@ class Exporter:
             log.error("the ledger could not be compacted: %s", error)
 
     def _context(self) -> Context:
-        logs = any(settings.kind == "usage_log" for settings in self.config.collectors)
+        logs = any(kind_of(settings.kind).history == "log" for settings in self.config.collectors)
         edges = self.pricer.band_edges() if logs else ()
         return Context(first_start=self.ledger.first_start, band_edges=edges)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.kinds import COLLECTORS
+
 ROOT = Path(__file__).parent.parent
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -18,6 +20,7 @@ FILES = {
 # Values in, values out. A name stands for a module or for a package with all in it.
 PURE = (
     "collectors.gpu_names",
+    "collectors.kinds",
     "collectors.records",
     "collectors.slots",
     "collectors.terms",
@@ -60,6 +63,18 @@ SDK_PACKAGES = VENDOR_SDKS | {"botocore", "grpc"}
 # child process, or for a page that somebody opens) does not count.
 HEAVY = {"boto3", "duckdb", "genai_prices", "google", "httpx", "httpx2", "jinja2", "kubernetes", "pydantic", "yaml"}
 SIDECAR = ("collectors", "exporter.__main__", "exporter.commands", "exporter.service")
+
+# Where the exporter may write the name of a kind. Elsewhere it asks for a trait (`collectors.kinds`, or what the
+# settings say), so that a further kind is one file and one line.
+KINDS_NAMED = {
+    "exporter.commands.serve": {"vllm", "rate_card"},  # what its options stand for: a config of these two
+    "exporter.demo.streams": {"vllm", "openai"},  # providers, as the demo's records name them
+    "exporter.prices.names": {"openai"},  # a provider, by other names of it
+    # Rent is told by the config, and read from no source: a concept of its own.
+    "exporter.commands.ledger_warnings": {"rate_card"},
+    "exporter.pipeline": {"rate_card"},
+    "exporter.service": {"rate_card"},
+}
 
 
 def within(module: str, names: tuple[str, ...]) -> bool:
@@ -131,6 +146,12 @@ def test_the_clock_and_the_environment_are_read_at_the_edge_only(module: str) ->
 @every_module
 def test_one_vendor_sdk_per_file(module: str) -> None:
     assert len(libraries(TREES[module]) & VENDOR_SDKS) <= 1
+
+
+@pytest.mark.parametrize("module", [m for m in TREES if within(m, ("exporter",))])
+def test_the_exporter_knows_kinds_by_their_traits(module: str) -> None:
+    constants = {node.value for node in ast.walk(TREES[module]) if isinstance(node, ast.Constant)}
+    assert constants & COLLECTORS.keys() == KINDS_NAMED.get(module, set())
 
 
 @pytest.mark.parametrize("module", [m for m in TREES if within(m, ("collectors",))])

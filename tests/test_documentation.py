@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from collectors import COLLECTORS
+from collectors.kinds import COLLECTORS
 
 ROOT = Path(__file__).parents[1]
 RECONCILE = ROOT / "exporter" / "reconcile"

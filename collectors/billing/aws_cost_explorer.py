@@ -18,7 +18,7 @@ from collectors.billing.cost_explorer_budget import PRICE, Requests, utc
 from collectors.billing.cost_explorer_plan import Query, days, first_day, plan, probe
 from collectors.billing.cost_explorer_rows import AnswerError, Row, charges_of, corrections, is_net, rows_of, totals
 from collectors.records import DAY, Batch, Charge, Failure, Window
-from collectors.settings import STRICT, Duration, Money
+from collectors.settings import STRICT, Duration, Money, Reads
 
 REQUESTS = "requests"
 """The part whose cursor is the account of what was asked and paid."""
@@ -67,6 +67,18 @@ class CostExplorerSettings:
     @property
     def access(self) -> Access:
         return Access(self.profile, self.role_arn, self.region, self.endpoint_url)
+
+    def reads(self) -> Iterator[Reads]:
+        """The accounts behind the same way in; none: all of them."""
+        how = "keep one of them, or give each other accounts, or another profile or role_arn"
+        yield Reads(
+            (),
+            ("Cost Explorer", self.profile, self.role_arn, self.endpoint_url),
+            f"the same credentials and account; {how}",
+            parts=self.accounts,
+            change=("accounts",) if self.accounts else (),
+            what="a bill",
+        )
 
 
 class AwsCostExplorer:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, ClassVar, Literal
 
 from collectors import Context
@@ -20,7 +21,7 @@ from collectors.billing.cur_columns import ColumnsError, check
 from collectors.billing.cur_manifest import Item, Manifest, ManifestError
 from collectors.billing.cur_source import Bucket, Folder, Source
 from collectors.records import DAY, Batch, Failure, Window
-from collectors.settings import STRICT, Duration, Instant
+from collectors.settings import STRICT, Duration, Instant, Reads
 
 MORE_MEMORY = 48 << 20  # bytes, beyond what a child gets: each of two threads keeps a table of a month's groups
 FORMAT = "1"  # of the lines made from a delivery: a change reads every bill again
@@ -82,6 +83,11 @@ class DataExportSettings:
     def folder(self) -> str:
         """The export's folder in its bucket, with a slash at its end."""
         return f"{self.prefix.strip('/')}/{self.export}/".lstrip("/")
+
+    def reads(self) -> Iterator[Reads]:
+        folder = f"{self.bucket or normpath(self.path)}/{self.prefix.strip('/')}"
+        source = ("data export", self.endpoint_url, folder, self.export)
+        yield Reads(("export",), source, "{}; keep one of them", self.export)
 
 
 class AwsDataExport:

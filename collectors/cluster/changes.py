@@ -2,8 +2,9 @@
 
 A node is one part, `node/<uid>`, and its position is all that was said of it and of the pods that hold its GPUs. What
 is new is told by comparing with the position, and what vanished while nobody watched is ended at the instant through
-which the collector had last vouched (the position of part ""), with every label it had. Who counts a pod's GPUs, its
-sidecar or this exporter, is news from now on: what was said of the past stays. Pure.
+which the collector had last vouched (the position of part ""), with every label it had. It may only be out of sight (an
+object that cannot be read, or one too many): for a day it is remembered, and goes on if it is seen again. Who counts a
+pod's GPUs, its sidecar or this exporter, is news from now on: what was said of the past stays. Pure.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ import msgspec
 
 from collectors.cluster.nodes import Machine
 from collectors.cluster.pods import Pod
-from collectors.records import OPEN, Allocation, Batch, Failure, Labels, Node, Window
+from collectors.records import DAY, OPEN, Allocation, Batch, Failure, Labels, Node, Window
 
 PART = "node/"
 FORMAT = 1
@@ -22,7 +23,8 @@ FORMAT = 1
 
 class Position(msgspec.Struct):
     """What the ledger holds of one node, and of the pods on it that have not ended: of each its newest allocation. One
-    that has ended is there as long as the pod is listed and says otherwise: else it would be said anew."""
+    that has ended is there as long as the pod is listed and says otherwise, and one that is out of sight until a day
+    after its end: else it would be said anew, from its start and as it is now."""
 
     v: int
     node: Node
@@ -152,7 +154,9 @@ def _node(uid: str, sight: Sight, old: Position | None, seen: int) -> Node | Non
     if uid in sight.gone_machines:
         machine, at = sight.gone_machines[uid]
         return _ended(_whole(machine.node, old), at)
-    return _ended(old.node, seen) if old is not None else None
+    if old is None:
+        return None
+    return _ended(old.node, seen) if old.node.window.end == OPEN else old.node
 
 
 def _whole(node: Node, old: Position | None) -> Node:
@@ -184,22 +188,24 @@ def _key(one: Allocation) -> str:
 def _batch(
     part: str, node: Node, held: Mapping[str, Allocation], old: Position | None, told: Told, seen: int, now: int
 ) -> Batch:
-    """The news of one node. Of one that is gone the position is forgotten: its uid does not come back."""
+    """The news of one node. Of one that is gone the position is forgotten with the last pod it remembers."""
     before = {one.first_key: one for one in old.pods} if old is not None else {}
-    said = [_stopped(one, seen) for key, one in before.items() if key not in held and one.window.end == OPEN]
-    newest: list[Allocation] = []
+    lost = [one for key, one in before.items() if key not in held]
+    said = [_stopped(one, seen) if one.window.end == OPEN else one for one in lost]
+    newest = [one for one in said if now - one.window.end < DAY]
     for key, one in held.items():
         spans = [_within(span, node.window) for span in _spans(one, before.get(key), now)]
         said += spans
         if spans[-1].window.end == OPEN or (spans[-1].key, spans[-1].sidecar) != (key, one.sidecar):
             newest.append(spans[-1])
-    known = {one.key for one in said if old is not None and one.first_key not in before}
+    in_sight = old is not None and old.node.window.end == OPEN  # till now: it has been told what ended on it
+    known = {one.key for one in said if in_sight and one.first_key not in before}
     news = [one for one in said if before.get(one.first_key) != one and not _told(one, told, one.key in known)]
     return Batch(
         part,
         nodes=[node],
         allocations=sorted(news, key=_key),
-        cursor=_position(node, newest) if node.window.end == OPEN else "",
+        cursor=_position(node, newest) if newest or node.window.end == OPEN else "",
         rejected={"node_without_provider_id": 1} if old is None and not node.resource else {},
     )
 

@@ -1,10 +1,11 @@
 """Kubernetes: which workload held which GPUs on which node when, and which pods are engines to scrape."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, floor
+from posixpath import normpath
 from time import monotonic  # a stopwatch, not the time of day
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from collectors.cluster.namespaces import Namespaces
 from collectors.cluster.nodes import Bare, Machine
 from collectors.cluster.pods import Pod
 from collectors.records import OPEN, Batch, Failure, Observed, Window
-from collectors.settings import STRICT, Duration
+from collectors.settings import STRICT, Duration, Reads
 
 log = logging.getLogger("collectors.cluster.kubernetes")
 
@@ -73,6 +74,17 @@ class KubernetesSettings:
             raise ValueError("api_server: expected either it, or kubeconfig and context")
         elif not _is_server(self.api_server):
             raise ValueError("api_server: expected a URL like 'https://10.0.0.1:6443', without user and password")
+
+    def reads(self) -> Iterator[Reads]:
+        """The cluster behind an API server, a context of a kubeconfig, or, without any, around the exporter."""
+        source: Hashable = ("cluster", self.kubeconfig and normpath(self.kubeconfig), self.context)
+        if self.api_server is not None:
+            source = ("API server", self.api_server.rstrip("/").lower())
+        given = {"api_server": self.api_server, "context": self.context, "kubeconfig": self.kubeconfig}
+        key = next((key for key, value in given.items() if value is not None), None)
+        which = "the cluster that the exporter runs in" if key is None else "{}"
+        text = f"{which}; its nodes and pods would be counted twice, keep one of them"
+        yield Reads((key,) if key else (), source, text, given.get(key or ""))
 
 
 def _is_server(text: str) -> bool:

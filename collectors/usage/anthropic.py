@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from collectors import Context
+from collectors.kinds import COLLECTORS
 from collectors.records import DAY, HOUR, Charge, Labels, Window
 from collectors.usage.provider_collect import (
     EXACT,
@@ -50,8 +51,7 @@ SETTLED_AFTER = 2 * DAY
 MOST_COST_DAYS = 31
 NO_WORKSPACE = "default"
 """What the default workspace, which has no id, is called in labels and tags."""
-UNBILLED_TIERS = frozenset({"priority"})
-"""Service tiers whose tokens the usage report has, and whose cost the cost report has not."""
+UNBILLED_TIERS = COLLECTORS["anthropic"].unbilled_tiers
 
 # `token_type` of a cost line -> token type.
 TOKEN_TYPES = {

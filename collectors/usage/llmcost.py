@@ -1,4 +1,4 @@
-"""The project's own log line (`format: llmcost`, design section 7).
+"""The project's own log line (`format: llmcost`, docs/usage-log.md).
 
 `FastLine` is what is decoded by the block: plainly good lines only. Anything else about a line (a further token type,
 a null, a wrong type) fails there and is read again with `LooseLine`, which tells what is wrong.

@@ -5,9 +5,7 @@ compression neither lose nor repeat a line. Slots are by the record's own time, 
 line without a time gets the time of the read if the file was already followed (the last complete read is at most
 `late_after` ago), and is rejected as `no_timestamp` in a backlog.
 
-Reasons in `Batch.rejected`: `malformed`, `unknown_format`, `no_usage`, `partial_usage` (a stream's running total),
-`no_model`, `no_timestamp`, `bad_timestamp`, `future_timestamp`, `bad_tokens`, `bad_requests`, `bad_field`,
-`inconsistent_usage`, `line_too_long`, `gateway_cache_hit`, `reread`, `duplicate`. `beyond_duplicate_horizon` is
+docs/usage-log.md has the formats, and the reasons in `Batch.rejected`. Of these `beyond_duplicate_horizon` is
 informative: such records are counted as usage, but were too old to be compared.
 """
 

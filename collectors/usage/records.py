@@ -14,9 +14,6 @@ LATEST = 4_102_444_800  # exclusive: 2100-01-01. Catches epoch milliseconds and 
 MAX_LABELS = 16
 MAX_LABEL_LENGTH = 256
 
-OUTPUT_TYPES = frozenset({"output", "audio_output"})
-"""Token types that are not part of the prompt; the prompt's length decides the price band."""
-
 
 class Reject(ValueError):
     """A line that is not a usable record. `reason` is a label value: few, stable, free of content."""
@@ -42,8 +39,8 @@ class Record(msgspec.Struct, gc=False):
 
     @property
     def prompt(self) -> int:
-        """Tokens of the whole prompt: uncached, cached and cache writes."""
-        return sum(n for token_type, n in self.tokens.items() if token_type not in OUTPUT_TYPES)
+        """Tokens of the whole prompt, whose length decides the price band: uncached, cached and cache writes."""
+        return sum(n for token_type, n in self.tokens.items() if "output" not in token_type)
 
 
 def instant(value: str | float | None, naive_is_utc: bool = False) -> int | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from collectors import EXTRAS
+from collectors.kinds import kind_of
 from exporter.aside import call_aside
 from exporter.config import Config, ConfigError
 from exporter.config.load import load_aside
@@ -31,10 +31,10 @@ def configured(path: Path) -> Config:
 def _not_installed(config: Config) -> Iterator[str]:
     """The collectors whose library is not there: better known now than at their first run."""
     for i, settings in enumerate(config.collectors):
-        extra, modules = EXTRAS.get(settings.kind, ("", ()))
-        missing = [name for name in modules if not _there(name)]
+        kind = kind_of(settings.kind)
+        missing = [name for name in kind.modules if not _there(name)]
         if missing:
-            how = f"pip install 'llm-cost-exporter[{extra}]', or requirements/all.txt in a checkout"
+            how = f"pip install 'llm-cost-exporter[{kind.extra}]', or requirements/all.txt in a checkout"
             yield f"collectors[{i}].kind: {settings.kind} needs {' and '.join(missing)}, not installed here: {how}"
 
 

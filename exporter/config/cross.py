@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from collectors.kinds import kind_of
 from collectors.records import DAY
 from collectors.settings import Duration, Money
 from exporter.config import Config, DecisionSettings, Storage, Workload
@@ -80,7 +81,8 @@ def _retention(sections: Mapping[str, Any], document: Document) -> Iterator[Prob
 def _discoveries(collectors: Items, document: Document) -> Iterator[Problem]:
     """Engines that nobody finds."""
     written = document.written(("collectors",)) or ()
-    finders = {each.get("name") for each in written if isinstance(each, Mapping) and each.get("kind") == "kubernetes"}
+    entries = [each for each in written if isinstance(each, Mapping)]
+    finders = {each.get("name") for each in entries if kind_of(str(each.get("kind"))).cluster}
     for place, settings in collectors:
         name, at = getattr(settings, "discover", None), (*place, "discover")
         if isinstance(name, str) and name not in finders:
@@ -178,7 +180,7 @@ def _list_price_currencies(collectors: Items, config: Config) -> Iterator[str]:
 
 def _machines_twice(collectors: Items, workloads: Items) -> Iterator[str]:
     """A cluster's machine that comes to two workloads: to that of its pods, and by another way to a second one."""
-    if not any(settings.kind == "kubernetes" for _, settings in collectors):
+    if not any(kind_of(settings.kind).cluster for _, settings in collectors):
         return
     bills = [(place, settings) for place, settings in collectors if hasattr(settings, "scope")]
     tagged = next((each.name for _, each in workloads if _matches_tags(each)), None)

@@ -15,9 +15,24 @@ NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 def load(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Config:
     """The config in the YAML file at `path`; `${NAME}` in its strings is taken from `environ`.
 
-    Raises ConfigError with every problem of the file at once. Imports pydantic and PyYAML.
+    Raises ConfigError with every problem of the file at once, or of the price file that it names. Imports pydantic and
+    PyYAML.
     """
-    return load_document(read(path, environ))
+    config = load_document(read(path, environ))
+    if config.prices.overrides is not None:
+        _check_prices(config.prices.overrides)
+    return config
+
+
+def _check_prices(path: str) -> None:
+    from exporter.prices import overrides  # for the child
+
+    try:
+        overrides.load(Path(path))
+    except OSError as error:
+        raise ConfigError([f"prices.overrides: {path} cannot be read: {error.strerror}"]) from None
+    except overrides.OverridesError as error:
+        raise ConfigError(str(error).splitlines()) from None
 
 
 def load_aside(path: str | Path, environ: Mapping[str, str] = NO_ENVIRONMENT) -> Config:

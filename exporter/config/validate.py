@@ -14,7 +14,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from collectors import COLLECTORS, collector_class
+from collectors import collector_class
+from collectors.kinds import COLLECTORS
 from exporter.config import ROLE_PRESETS, Config, DecisionSettings
 from exporter.config.checks import Leaf
 from exporter.config.paths import Document, Place, Problem, child

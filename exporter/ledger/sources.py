@@ -47,16 +47,18 @@ def write(db: sqlite3.Connection, sources: Sources) -> None:
 
 def goes_on(kept: Sources, configured: Sources) -> dict[str, str]:
     """By configured name, the kept name whose past it takes along: its own where it reads any of the same still; else
-    that of which it reads something, if neither has another choice; else its own, as its source may have moved."""
+    that of which it reads something, if neither has another choice, meters among themselves first, as a check may read
+    the same; else its own, as its source may have moved."""
     found = {name: name for name in kept.keys() & configured.keys() if kept[name].reads & configured[name].reads}
-    pairs = [
-        (old, new)
-        for old in kept.keys() - found.keys()
-        for new in configured.keys() - found.keys()
-        if kept[old].reads & configured[new].reads
-    ]
-    olds, news = Counter(old for old, _ in pairs), Counter(new for _, new in pairs)
-    found.update((new, old) for old, new in pairs if olds[old] == news[new] == 1)
+    for roles_too in (True, False):
+        pairs = [
+            (old, new)
+            for old in kept.keys() - found.values()
+            for new in configured.keys() - found.keys()
+            if kept[old].reads & configured[new].reads and (kept[old].role == configured[new].role or not roles_too)
+        ]
+        olds, news = Counter(old for old, _ in pairs), Counter(new for _, new in pairs)
+        found.update((new, old) for old, new in pairs if olds[old] == news[new] == 1)
     free = kept.keys() & configured.keys() - {*found, *found.values()}
     return found | {name: name for name in free if kept[name].kind == configured[name].kind}
 

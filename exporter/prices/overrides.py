@@ -1,14 +1,9 @@
 """The user's own price file: strict loading, matching, and its entries as `Rate`s.
 
-    prices:
-      - {provider: acme, model: "writer-*", from: 2026-01-01, until: 2027-01-01, source: "contract 4711",
-         usd_per_mtok: {input: "0.60", cache_read: "0.06", output: "2.40"},
-         bands: [{above_prompt_tokens: 200000, usd_per_mtok: {input: "1.20", output: "4.80"}}],
-         service_tiers: {batch: {multiplier: "0.5"}}, usd_per_request: "0"}
-
-The first matching entry wins. `provider`, `model` and `region` are globs, regardless of case; `from` is inclusive and
-`until` exclusive. An entry prices the standard service tier and the tiers it names: a tier either multiplies every
-price of the entry, the one per request too, or has prices of its own, which then are all it has.
+docs/configuration.md has an example and every key. The first matching entry wins. `provider`, `model` and `region` are
+globs, regardless of case; `from` is inclusive and `until` exclusive. An entry prices the standard service tier and the
+tiers it names: a tier either multiplies every price of the entry, the one per request too, or has prices of its own,
+which then are all it has.
 """
 
 from collections.abc import Mapping

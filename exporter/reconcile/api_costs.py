@@ -18,15 +18,12 @@ from exporter.intervals import Intervals
 from exporter.ledger.snapshot import BillLine, SeriesKey, Snapshot, UsageSeries
 from exporter.prices.book import PriceBook
 from exporter.reconcile.bill_state import evidence_of
-from exporter.reconcile.matching import check_collectors
+from exporter.reconcile.matching import accounts_of, check_collectors
 from exporter.reconcile.memo import Memo
 from exporter.reconcile.report import Evidence
 from exporter.reconcile.token_worth import ANY, NOTHING, Typed, Value, Values, at_prices_of, by_model, part, total
 from exporter.reconcile.tokens import Factor, price_tokens
 from exporter.reconcile.waterfall import on_bill
-
-PROVIDER_KINDS = frozenset({"openai", "anthropic"})
-"""Collectors that read a provider's own account of the usage it bills."""
 
 _DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
 
@@ -145,7 +142,7 @@ def billed_days(
         collector, provider, day = key
         if day >= now - now % DAY:
             continue
-        accounts = {one.name for one in config.collectors if one.kind in PROVIDER_KINDS and one.kind == provider}
+        accounts = accounts_of(config, provider)
         read = {name for name in accounts if not Intervals([(day, day + DAY)]) - _observed(snapshot, name)}
         values = _values_of(("worth", key), by_provider.get(provider, ()), day, book, memo)
         worths[key], sums = _measured(key, values, accounts, read, checks, {*models}, memo)

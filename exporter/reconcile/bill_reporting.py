@@ -6,12 +6,13 @@ from decimal import Decimal
 from functools import partial
 
 from collectors.records import DAY, Charge, Window
-from exporter.reconcile.api_costs import PROVIDER_KINDS, lines_of, undated
+from exporter.reconcile.api_costs import lines_of, undated
 from exporter.reconcile.bill import Gathered, bill_reports, gathered, share, states_of, touches
 from exporter.reconcile.bill_match import BillMatcher, scope_of
 from exporter.reconcile.bill_shares import splitter
 from exporter.reconcile.build import Inputs, api_bill, billing_of
 from exporter.reconcile.drift import compared, replaced_usd
+from exporter.reconcile.matching import accounts_of
 from exporter.reconcile.memo import Memo
 from exporter.reconcile.report import BillReport
 from exporter.reconcile.waterfall import provider_bill, waterfall
@@ -41,7 +42,7 @@ def bills(inputs: Inputs, views: Sequence[WorkloadView], starts: Mapping[str, in
 
 def waterfalls(inputs: Inputs, now: int) -> dict[str, dict[int, dict[str, Decimal]]]:
     """By collector of a provider's API and closed UTC day: the steps from metered tokens at list price to its bill."""
-    api, providers = api_bill(inputs, now), provider_accounts(inputs)
+    api, providers = api_bill(inputs, now), accounts_of(inputs.config)
     found: dict[str, dict[int, dict[str, Decimal]]] = {}
     charges: dict[tuple[str, int], list[Charge]] = {}
     for line in inputs.snapshot.bill if api.worth else ():
@@ -53,11 +54,6 @@ def waterfalls(inputs: Inputs, now: int) -> dict[str, dict[int, dict[str, Decima
             bill = provider_bill(charges.get((collector, day), ()), undated)
             found.setdefault(collector, {})[day] = waterfall(bill, worth.metered, worth.usage)
     return found
-
-
-def provider_accounts(inputs: Inputs) -> frozenset[str]:
-    """The collectors that read a provider's own account."""
-    return frozenset(one.name for one in inputs.config.collectors if one.kind in PROVIDER_KINDS)
 
 
 def within(days: Mapping[int, Mapping[str, Decimal]], window: Window, billed_usd: Decimal | None) -> dict[str, Decimal]:
@@ -79,7 +75,7 @@ def bill_lines(inputs: Inputs, now: int) -> Gathered:
 
     def lay_out() -> Gathered:
         match = BillMatcher(inputs.config.workloads, inputs.cards)
-        split = splitter(laid_out, lines_of(days, snapshot.bill, provider_accounts(inputs)))
+        split = splitter(laid_out, lines_of(days, snapshot.bill, accounts_of(inputs.config)))
         return gathered(snapshot.bill, match, scope_of(inputs.config), split)
 
     return inputs.memo.equal("gathered", (snapshot.bill, laid_out, days, inputs.config), lay_out)

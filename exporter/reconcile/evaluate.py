@@ -11,15 +11,16 @@ from exporter.reconcile.workload import WorkloadView
 PATIENCE = 900
 """Seconds an instant waits for a source that does not deliver, before it is evaluated with the coverage there is."""
 
-_AHEAD = range(7 * DAY, 366 * DAY)
+WAITS = 7 * DAY
 
 
-def was_ahead(at: int, now: int) -> bool:
+def was_ahead(at: int, now: int, first_start: int) -> bool:
     """Whether the clock was wrong when something was done for the instant `at`, rather than being wrong at `now`.
 
     Up to 7 days what was done stands, and what follows waits for the clock: doing it again would count it twice where
-    it is this clock that is behind. A year and more is a machine that does not know the time yet."""
-    return at - now in _AHEAD
+    it is this clock that is behind. So is one before the ledger's `first_start`: a machine that does not know the time
+    yet."""
+    return at - now > WAITS and now >= first_start
 
 
 def due(

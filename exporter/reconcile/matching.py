@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 
+from collectors.kinds import kind_of
 from collectors.records import Path
 from exporter.config import Config, DecisionSettings, Workload
 from exporter.ledger.snapshot import SeriesKey, Snapshot, UsageSeries
@@ -85,6 +86,12 @@ def by_workload(
 def _glob(glob: str) -> Callable[[str], object]:
     """As fnmatch.fnmatchcase, which remembers 256 patterns only."""
     return re.compile(translate(glob)).match if _MAGIC.search(glob) else glob.__eq__
+
+
+def accounts_of(config: Config, provider: str | None = None) -> set[str]:
+    """The collectors that read a provider's own account of the usage it bills: this one's, or anyone's."""
+    accounts = (one for one in config.collectors if kind_of(one.kind).history == "account")
+    return {one.name for one in accounts if provider in (None, one.kind)}
 
 
 def check_collectors(config: Config, snapshot: Snapshot | None = None) -> frozenset[str]:

@@ -11,13 +11,12 @@ from exporter.config import Workload
 from exporter.ledger.snapshot import UsageSeries
 from exporter.prices.book import PriceKey
 from exporter.reconcile.alternatives import ApiAlternative
-from exporter.reconcile.api_costs import PROVIDER_KINDS
 from exporter.reconcile.bill_reporting import bills
 from exporter.reconcile.budgets import budget_costs
 from exporter.reconcile.build import Inputs, billing_of, capacity, window_starts
 from exporter.reconcile.cluster import gpus_now
 from exporter.reconcile.coverage import observed_by_all
-from exporter.reconcile.matching import check_collectors, workload_of
+from exporter.reconcile.matching import accounts_of, check_collectors, workload_of
 from exporter.reconcile.report import (
     EVIDENCE,
     Decision,
@@ -75,7 +74,7 @@ def _meter_gaps(inputs: Inputs, views: Sequence[WorkloadView], end: int) -> dict
         if one.key.collector in configured:
             key = (workload_of(one.key, inputs.config.workloads), one.key.path)
             checked.setdefault(one.key.collector, {}).setdefault(key, []).append(one)
-    accounts = {one.name for one in inputs.config.collectors if one.kind in PROVIDER_KINDS}
+    accounts = accounts_of(inputs.config)
     gaps: dict[str, Decimal] = {}
     for collector, groups in checked.items():
         count = _account_tokens if collector in accounts else _workload_tokens

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import reduce
 
+from collectors.kinds import kind_of
 from collectors.records import Charge
 from exporter.reconcile.bill import EXACT
 
 ZERO = Decimal(0)
-
-# Provider -> service tiers with usage but no line on the bill. Anthropic: the cost report leaves out the priority tier.
-_OFF_BILL = {"anthropic": frozenset({"priority"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class ProviderBill:
 
 def on_bill(provider: str, service_tier: str) -> bool:
     """Whether tokens of that tier have a line on the provider's bill at all."""
-    return service_tier not in _OFF_BILL.get(provider, ())
+    return service_tier not in kind_of(provider).unbilled_tiers
 
 
 def provider_bill(charges: Iterable[Charge], canonical: Callable[[str], str] = lambda model: model) -> ProviderBill:

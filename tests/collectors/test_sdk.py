@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+from collectors.sdk import importing
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +51,21 @@ print(failed or "")
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+def test_one_thread_imports_at_a_time_and_may_nest() -> None:
+    entered, first_left = threading.Event(), []
+
+    def second() -> None:
+        with importing():
+            first_left.append(left.is_set())
+            entered.set()
+
+    left = threading.Event()
+    other = threading.Thread(target=second)
+    with importing(), importing():
+        other.start()
+        assert not entered.wait(0.2)  # too short a wait could only let a fault through, never make one up
+        left.set()
+    other.join()
+    assert first_left == [True]

@@ -78,7 +78,7 @@ def test_permissions_are_those_of_the_chart_and_of_the_policy() -> None:
 
 
 def test_every_kind_that_needs_a_permission_is_in_the_table() -> None:
-    from collectors import COLLECTORS
+    from collectors.kinds import COLLECTORS
 
     table = README.partition("## Which permission")[2].partition("```")[0]
     assert not [kind for kind in COLLECTORS if f"`{kind}`" not in table]

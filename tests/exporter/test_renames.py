@@ -11,13 +11,14 @@ import pytest
 
 from collectors.billing.focus import FocusSettings
 from collectors.billing.rate_card import Rate, RateCardSettings
+from collectors.cluster.kubernetes import KubernetesSettings
 from collectors.engines.vllm import VllmSettings
 from collectors.records import DAY
 from collectors.settings import Duration, Money
 from collectors.usage.log import UsageLogSettings
 from collectors.usage.openai import OpenAISettings
 from exporter.config import Config, Storage
-from exporter.ledger.sources import Source
+from exporter.ledger.sources import Source, goes_on
 from exporter.renames import replaced_warnings, sources_of
 from tests.exporter.simulated import START, Simulation, engine
 
@@ -205,6 +206,33 @@ def test_a_name_that_stays_while_its_source_changes_is_said() -> None:
 def test_a_source_that_changes_beside_a_new_one_may_be_that() -> None:
     doubt, change = warned([log("x", "/l/*")], [log("x", "/l/b"), log("y", "/l/a")])
     assert "then give y the name x" in doubt and change.startswith("x (usage_log) reads nothing of what it read before")
+
+
+def test_a_name_that_stays_for_another_source_while_its_past_goes_elsewhere_is_said() -> None:
+    text = (
+        "y goes on with what x read before, and x (%s) begins anew: if x is that source at another place, it counts "
+        "twice; then start once without y first"
+    )
+    assert warned([log("x", "/a")], [log("x", "/b"), log("y", "/a")]) == [text % "usage_log"]
+    assert warned([openai("x", "/a")], [openai("x", "/b"), openai("y", "/a")]) == [text % "openai"]
+    assert warned([log("x", "/a"), log("y", "/b")], [log("x", "/b"), log("y", "/a")]) == []  # they swap
+
+
+def test_a_check_beside_a_meter_is_not_taken_for_it() -> None:
+    meter, check = log("m", "/a"), log("c", "/a", role="check")
+    assert warned([meter, check], [replace(meter, name="n")]) == []
+    assert warned([meter, log("c", "/c", role="check")], [log("n", "/d")]) == [
+        "the ledger holds usage of m (usage_log), whose source the configuration no longer names, and n is new: if "
+        "both are one log, what both have read counts twice; then give n the name m"
+    ]
+
+
+def test_engines_that_are_found_in_a_cluster_go_by_the_cluster() -> None:
+    def both(cluster: str, engines: str) -> list[object]:
+        return [KubernetesSettings(cluster, "kubernetes"), vllm(engines, discover=cluster)]
+
+    kept, configured = (sources_of(Config(collectors=tuple(both(*names)))) for names in (("k", "e"), ("c", "v")))
+    assert goes_on(kept, configured) == {"v": "e"}
 
 
 def test_what_moves_to_a_collector_that_cannot_take_the_past_along_is_said() -> None:

@@ -97,7 +97,9 @@ function Placed({ panel, settings, frames, marked, width }: Drawn & { marked: Ma
 
 async function main() {
   const { board, settings, width } = await (await fetch('/input.json')).json();
-  const panels = await repeated(board.panels, board, settings);
+  const found = await repeated(board.panels, board, settings);
+  // Panels that repeat over what is not there leave their row empty.
+  const panels = found.filter(({ panel }, i) => panel.type !== 'row' || (found[i + 1] ?? { panel }).panel.type !== 'row');
   const drawn = await Promise.all(
     panels.map(async ({ panel, settings }) => {
       const pixels = (panel.gridPos.w * width) / 24;

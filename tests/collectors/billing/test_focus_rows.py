@@ -67,6 +67,36 @@ def test_columns_that_a_file_lacks_are_empty_and_others_are_ignored(tmp_path: Pa
     assert set(row.flags) == {"no_currency", "no_effective_cost"}
 
 
+FOCUS_1_1 = (
+    "AvailabilityZone BilledCost BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd "
+    "BillingPeriodStart CapacityReservationId CapacityReservationStatus ChargeCategory ChargeClass ChargeDescription "
+    "ChargeFrequency ChargePeriodEnd ChargePeriodStart CommitmentDiscountCategory CommitmentDiscountId "
+    "CommitmentDiscountName CommitmentDiscountQuantity CommitmentDiscountStatus CommitmentDiscountType "
+    "CommitmentDiscountUnit ConsumedQuantity ConsumedUnit ContractedCost ContractedUnitPrice EffectiveCost "
+    "InvoiceIssuerName ListCost ListUnitPrice PricingCategory PricingQuantity PricingUnit ProviderName PublisherName "
+    "RegionId RegionName ResourceId ResourceName ResourceType ServiceCategory ServiceName ServiceSubcategory SkuId "
+    "SkuMeter SkuPriceDetails SkuPriceId SubAccountId SubAccountName Tags"
+)
+
+
+def test_a_row_of_focus_1_1(tmp_path: Path) -> None:
+    """No publisher's file of this version was found; these are the specification's columns."""
+    row = {
+        **line("12.5", ProviderName="AWS", ServiceCategory="Compute", Tags='{"team": "chat"}'),
+        "CapacityReservationId": "cr-1",
+        "CapacityReservationStatus": "Used",
+        "SkuMeter": "Compute",
+    }
+    (read,) = rows_of(tmp_path / "a.csv", text([row], FOCUS_1_1.split()))
+    assert (read.charge.billed_cost, read.charge.provider, read.charge.tags) == (
+        Decimal("12.5"),
+        "AWS",
+        (("team", "chat"),),
+    )
+    assert read.charge.window == Window(MAY, MAY + 3600)
+    assert not read.flags
+
+
 def test_a_file_with_only_the_effective_cost_is_read_and_flagged(tmp_path: Path) -> None:
     columns = [name for name in line("2") if name != "BilledCost"]
     (row,) = rows_of(tmp_path / "a.csv", text([line("2")], columns))

@@ -124,15 +124,16 @@ def test_only_the_regions_that_are_wanted_and_a_misspelt_one_is_named(server: Ca
     ]
 
 
-def test_recorded_skus_in_another_currency_are_kept_as_given() -> None:
-    recorded = json.loads((FIXTURES / "catalog_skus_a.json").read_text())
+@pytest.mark.parametrize("currency", ["USD", "EUR"])
+def test_recorded_skus_are_kept_as_given_in_the_currency_of_their_prices(currency: str) -> None:
+    recorded = json.loads((FIXTURES / "catalog_skus_a.json").read_text().replace('"USD"', f'"{currency}"'))
     skus = cc.ListSkusResponse.from_json(json.dumps(recorded), ignore_unknown_fields=True).skus
     with serving(Catalogue(skus)) as server:
-        prices, failures = read(collector(server), {})
+        prices, failures = read(collector(server, currency=currency), {})
     assert not failures
     assert {(p.unit, p.name, p.price_per_hour, p.currency) for p in prices} == {
-        ("gpu", "nvidia-tesla-a100", Decimal("2.933908"), "USD"),
-        ("vcpu", "a2", Decimal("0.031611"), "USD"),
+        ("gpu", "nvidia-tesla-a100", Decimal("2.933908"), currency),
+        ("vcpu", "a2", Decimal("0.031611"), currency),
     }
     assert {price.start for price in prices} == {1679655170}
 

@@ -16,7 +16,7 @@ from collectors.cluster.changes import Sight, vouched
 from collectors.cluster.kubernetes import Kubernetes
 from collectors.cluster.nodes import Machine
 from collectors.cluster.pods import Pod
-from collectors.records import OPEN, Batch, Failure, Node, Window
+from collectors.records import DAY, OPEN, Batch, Failure, Node, Window
 from tests.collectors.cluster.api_server import ApiServer, serving
 from tests.collectors.cluster.cluster import T0, Books, cluster, eventually, gpu_node, gpu_pod, watching
 
@@ -63,7 +63,7 @@ def test_each_hour_is_counted_by_who_counted_it_then() -> None:
         eventually(lambda: "uid-p1" in collector._pods.view()[1])
         books.collect(collector, NOW + 500)
         assert NOW + 300 < spans(books, "p1")[-1][1] <= NOW + 500
-        books.collect(collector, NOW + 600)
+        books.collect(collector, NOW + 600 + DAY)
         assert "uid-p1" not in books.cursors["node/uid-n1"]
 
 
@@ -135,6 +135,87 @@ def test_a_position_from_before_pods_said_so_keeps_what_was_counted() -> None:
                 assert spans(books, "p2") == [(T0 + 60, NOW - 500, False)]
 
 
+@pytest.mark.parametrize("lost", ["pod", "node"])
+def test_a_malformed_event_after_it_leaves_the_past_where_it_was(lost: str) -> None:
+    """What it is of drops out of sight until the next event; it has held its GPUs all the time."""
+    with cluster([gpu_node("n1")], [gpu_pod("p1", **marked(True)), gpu_pod("p2")]) as (server, collector, books):
+        books.collect(collector, NOW)
+        turn(server, books, collector, NOW + 100, False)
+        books.collect(collector, NOW + 200)
+        if lost == "pod":
+            server.put("pods", gpu_pod("p1", gpus="many"))  # type: ignore[arg-type]  # no number
+            eventually(lambda: "uid-p1" not in collector._pods.view()[0])
+        else:
+            server.put("nodes", gpu_node("n1", capacity={"nvidia.com/gpu": "many"}))
+            eventually(lambda: not collector._nodes.view()[0])
+        for now in (NOW + 300, NOW + 330):
+            books.collect(collector, now)
+            assert spans(books, "p1") == [(T0 + 60, NOW + 100, True), (NOW + 100, NOW + 200, False)]
+        server.put("nodes", gpu_node("n1"))
+        server.put("pods", gpu_pod("p1"))
+        eventually(lambda: collector._nodes.view()[0] and "uid-p1" in collector._pods.view()[0])
+        for now in (NOW + 400, NOW + 430):
+            books.collect(collector, now)
+            assert spans(books, "p1") == [(T0 + 60, NOW + 100, True), (NOW + 100, OPEN, False)]
+            assert spans(books, "p2") == [(T0 + 60, OPEN, False)]
+            assert books.nodes["uid-n1"].window == Window(T0, OPEN)
+
+
+@pytest.mark.parametrize("lost", ["pod", "node"])
+def test_one_missing_from_a_list_comes_back_as_what_it_was(lost: str) -> None:
+    """Such as one that is malformed there, or beyond what is kept: that list says that it has gone."""
+    model = Model()
+    model.collect("")
+    model.now += 30
+    model.flip("p1")
+    model.end("p2")
+    model.collect("")
+    expected, sight, at = dict(model.expected), model.sight(), model.now
+    if lost == "node":
+        missed = replace(sight, machines={}, gone_machines={key: (one, at) for key, one in sight.machines.items()})
+    else:
+        missed = replace(sight, pods={}, gone_pods={key: (one, at) for key, one in sight.pods.items()})
+    for seen in (missed, replace(missed, gone_machines={}, gone_pods={})):
+        model.now += 30
+        model.take(seen)
+        assert spans(model.books, "p1")[-1][1] == at
+    model.now += 30
+    model.collect("")
+    assert {pod: spans(model.books, pod) for pod in expected} == expected
+
+
+def test_a_pod_that_lived_while_its_node_was_out_of_sight_is_said_when_that_is_back() -> None:
+    model = Model()
+    model.collect("")
+    model.node("")
+    model.now += 30
+    model.pods["p3"] = replace(model.pods["p1"], key="p3", labels=(("pod", "p3"),), start=NOW + 5, end=NOW + 20)
+    model.collect("")
+    model.restart()
+    model.now += 30
+    model.node("")
+    model.collect("")
+    assert spans(model.books, "p3") == [(NOW + 5, NOW + 20, False)]
+    assert spans(model.books, "p1") == [(NOW - 10, OPEN, False)]
+
+
+@pytest.mark.parametrize("lost", ["pod", "node"])
+def test_what_was_lost_from_sight_is_forgotten_after_a_day(lost: str) -> None:
+    model = Model()
+    for happens in (model.collect, model.flip, model.collect, model.hide if lost == "pod" else model.node):
+        model.now += 30
+        happens("p1")
+    last = model.seen
+    model.collect("")
+    for now, known in ((last + DAY - 1, True), (last + DAY, False)):
+        model.now = now
+        before = dict(model.books.allocations)
+        model.collect("")
+        assert model.books.allocations == before
+        assert ("p1" in model.books.cursors.get("node/u1", "")) == known
+    assert ("node/u1" in model.books.cursors) == (lost == "pod")
+
+
 @dataclass
 class Model:
     """A node with two pods, what happens to them, and who is to count each from when to when."""
@@ -143,8 +224,12 @@ class Model:
     books: Books = field(default_factory=Books)
     pods: dict[str, Pod] = field(default_factory=dict)
     gone: dict[str, tuple[Pod, int]] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)  # they are there, but cannot be seen
+    node_hidden: bool = False
+    absent: set[str] = field(default_factory=set)  # hidden at the last collect
     expected: dict[str, list[Span]] = field(default_factory=dict)
     silent: bool = False  # what is over may not be known to have been said: a crash came before the cluster's vouching
+    blind: bool = False  # nor then: something was hidden once
 
     def __post_init__(self) -> None:
         self.restart()
@@ -160,7 +245,7 @@ class Model:
 
     def flip(self, name: str) -> None:
         pod = self.pods.get(name)
-        if pod is not None and (pod.end == OPEN or not self.silent):
+        if pod is not None and (pod.end == OPEN or not (self.silent or self.blind)):
             self.pods[name] = replace(pod, sidecar=not pod.sidecar)
 
     def end(self, name: str) -> None:
@@ -169,17 +254,36 @@ class Model:
 
     def delete(self, name: str) -> None:
         if name in self.pods:
-            self.gone[name] = (self.pods.pop(name), self.now - 3)
+            pod = self.pods.pop(name)
+            if name not in self.hidden:
+                self.gone[name] = (pod, self.now - 3)
 
     def vanish(self, name: str) -> None:
         """While the exporter is down."""
         self.restart()
         self.pods.pop(name, None)
 
+    def hide(self, name: str) -> None:
+        self.hidden.add(name)
+        self.blind = True
+
+    def lose(self, name: str) -> None:
+        """A list without it: it seems to have gone. (One that never flipped, and does so meanwhile, is not told.)"""
+        if len(self.expected.get(name, ())) > 1 and name in self.pods.keys() - self.hidden:
+            self.gone[name] = (self.pods[name], self.now - 3)
+            self.hide(name)
+
+    def node(self, _: str) -> None:
+        self.node_hidden = not self.node_hidden
+        self.blind = True
+
+    def show(self, name: str) -> None:
+        if name in self.hidden:
+            self.hidden.discard(name)
+            self.gone.pop(name, None)
+
     def collect(self, _: str, crash: bool = False) -> None:
-        for batch in self._news():
-            assert isinstance(batch, Batch)
-            self.books.commit(batch)
+        self.take(self.sight())
         self._expect()
         self.gone.clear()
         if not crash:
@@ -187,29 +291,39 @@ class Model:
             self.seen = self.now
         self.silent = crash
 
+    def take(self, sight: Sight) -> None:
+        for batch in self._news(sight):
+            assert isinstance(batch, Batch)
+            self.books.commit(batch)
+
     def crash(self, name: str) -> None:
         self.collect(name, crash=True)
         self.restart()
 
     def fail(self, _: str) -> None:
         """What is collected is not committed."""
-        results = self._news()
+        results = self._news(self.sight())
         next(results, None)
         results.close()  # type: ignore[attr-defined]  # a generator, as the runner sees it
 
-    def _news(self) -> Iterator[Batch | Failure]:
-        node = Node("u1", "n1", Window(T0, OPEN), "gpu", Decimal(8), resource="i-1")
-        machines = {"u1": Machine("u1", 1, node, {"nvidia.com/gpu": Decimal(1)})}
-        sight = Sight(machines=machines, pods=dict(self.pods), gone_pods=dict(self.gone))
+    def _news(self, sight: Sight) -> Iterator[Batch | Failure]:
         return self.collector._news(sight, dict(self.books.cursors), self.now)
 
+    def sight(self) -> Sight:
+        node = Node("u1", "n1", Window(T0, OPEN), "gpu", Decimal(8), resource="i-1")
+        machines = {"u1": Machine("u1", 1, node, {"nvidia.com/gpu": Decimal(1)})}
+        pods = {name: pod for name, pod in self.pods.items() if name not in self.hidden}
+        return Sight(machines={} if self.node_hidden else machines, pods=pods, gone_pods=dict(self.gone))
+
     def _expect(self) -> None:
-        ends = {name: pod.end for name, pod in self.pods.items()}
+        sight = self.sight()
+        ends = {name: pod.end for name, pod in sight.pods.items()}
         ends |= {name: min(pod.end, at) for name, (pod, at) in self.gone.items()}
-        flags = {**self.pods, **{name: pod for name, (pod, _) in self.gone.items()}}
+        flags = {**sight.pods, **{name: pod for name, (pod, _) in self.gone.items()}} if sight.machines else {}
         for name, pod in flags.items():
             known = self.expected.setdefault(name, [(pod.start, OPEN, pod.sidecar)])
             start, end, flag = known[-1]
+            end = OPEN if name in self.absent else end
             if end == OPEN and ends[name] == OPEN and flag != pod.sidecar:
                 known[-1:] = [(start, self.now, flag), (self.now, OPEN, pod.sidecar)]
             elif end == OPEN:
@@ -217,10 +331,12 @@ class Model:
         for name, known in self.expected.items():
             if name not in flags and known[-1][1] == OPEN:
                 known[-1] = (known[-1][0], max(known[-1][0], self.seen), known[-1][2])
+        self.absent = self.pods.keys() - (sight.pods.keys() if sight.machines else set())
 
 
+OTHERS = ("lose", "end", "delete", "restart", "vanish", "crash", "fail")
 steps = st.tuples(
-    st.sampled_from(("flip", "flip", "flip", "end", "delete", "restart", "vanish", "crash", "fail")),
+    st.sampled_from((*3 * ("flip",), *2 * ("hide", "show", "node"), *OTHERS)),
     st.sampled_from(("p1", "p1", "p2")),
     st.integers(0, 2).map(bool),
 )
@@ -231,7 +347,7 @@ def told(*happened: str) -> list[tuple[str, str, bool]]:
     return [(what.strip("."), "p1", what.endswith(".")) for what in happened]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=15))
 @example(told("end.", "flip."))
 @example(told("end.", "flip", "restart."))
@@ -240,6 +356,12 @@ def told(*happened: str) -> list[tuple[str, str, bool]]:
 @example(told("flip", "end", "crash", "restart."))
 @example(told("flip.", "end.", "delete.", "fail."))
 @example(told("flip.", "vanish."))
+@example(told("flip.", "hide.", "show."))
+@example(told("flip.", "node.", "node."))
+@example(told("flip.", "hide.", "restart.", "flip", "show.", "end."))
+@example(told("flip.", "hide.", "end", "show.", "hide.", "show."))
+@example(told("flip.", "lose.", "show."))
+@example(told("hide.", "flip", "show."))
 def test_whatever_happens_every_second_of_a_pod_is_counted_once_and_stays_counted(
     story: list[tuple[str, str, bool]],
 ) -> None:

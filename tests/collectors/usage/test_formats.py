@@ -42,6 +42,12 @@ def test_llmcost_line_of_the_contract() -> None:
     assert record.prompt == 1007
 
 
+def test_the_prompt_is_all_that_is_not_output() -> None:
+    tokens = {"input": 1, "cache_write_12h": 2, "image_cache_read": 4, "output": 8, "output_reasoning": 16}
+    (record,) = read({"model": "m", "tokens": tokens | {"image_output": 32, "video_output": 64}})
+    assert record.prompt == 7
+
+
 OPENAI = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1789950000, "model": "gpt-5"}
 
 

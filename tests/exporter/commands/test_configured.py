@@ -1,11 +1,12 @@
 """What a command finds out before it starts: libraries that are missing, sources that hang."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collectors import EXTRAS
+from collectors.kinds import COLLECTORS
 from exporter.commands.check import _within
 from exporter.commands.configured import configured
 from exporter.config import ConfigError
@@ -14,7 +15,8 @@ from exporter.config import ConfigError
 def test_a_kind_whose_library_is_not_installed_is_an_error_of_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(EXTRAS, "focus", ("bills", ("nowhere.to.be.found",)))  # type: ignore[index]  # a dict
+    focus = replace(COLLECTORS["focus"], extra="bills", modules=("nowhere.to.be.found",))
+    monkeypatch.setitem(COLLECTORS, "focus", focus)
     path = tmp_path / "config.yaml"
     path.write_text("collectors: [{name: bill, kind: focus, path: '*.csv'}]\n")
     with pytest.raises(ConfigError) as error:
@@ -29,7 +31,7 @@ def test_every_extra_is_one_of_the_package(tmp_path: Path) -> None:
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert {extra for extra, _ in EXTRAS.values()} <= set(project["optional-dependencies"])
+    assert {kind.extra for kind in COLLECTORS.values() if kind.modules} <= set(project["optional-dependencies"])
 
 
 def test_a_source_that_hangs_is_left_behind() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from collectors import COLLECTORS, collector_class
+from collectors import collector_class
 from collectors.billing.rate_card import Rate
 from collectors.cluster.discovery import Discover
+from collectors.kinds import COLLECTORS
 from collectors.settings import Duration
 from exporter.config import (
     ROLE_PRESETS,
@@ -25,6 +26,7 @@ from exporter.config import (
     Storage,
     Workload,
 )
+from exporter.prices.overrides import Band, Entry, Tier
 
 DOC = Path(__file__).parents[3] / "docs" / "configuration.md"
 HEADING = re.compile(r"^#+ .*`([^`]+)`\s*$")
@@ -43,6 +45,9 @@ SECTIONS: dict[str, Any] = {
     "publish": Publish,
     "rates[]": Rate,
     "discover": Discover,
+    "prices[]": Entry,
+    "bands[]": Band,
+    "service_tiers": Tier,
     **{f"kind: {kind}": kind for kind in COLLECTORS},
 }
 
@@ -63,7 +68,11 @@ def documented() -> dict[str, dict[str, str]]:
 def expected(section: str) -> dict[str, str]:
     kind = SECTIONS[section]
     settings = collector_class(kind).Settings if isinstance(kind, str) else kind
-    return {each.name.rstrip("_"): default(each, section) for each in fields(settings)}
+    return {key(each, section): default(each, section) for each in fields(settings)}
+
+
+def key(each: Field[Any], section: str) -> str:
+    return "from" if (section, each.name) == ("prices[]", "since") else each.name.rstrip("_")
 
 
 def default(each: Field[Any], section: str) -> str:

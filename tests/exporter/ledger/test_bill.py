@@ -165,6 +165,7 @@ def of_version_3(path: Path, lines: Iterable[tuple[str, Charge]], days: Iterable
 def test_a_ledger_of_schema_version_3_keeps_its_bills_and_how_often_they_were_said(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     found = [charge(0, "1.50"), charge(HOUR, "2"), charge(DAY, "3"), charge(5 * DAY, "0.1", "i-2")]
+    found += [charge(7 * DAY + 15 * HOUR, "4"), charge(8 * DAY + 6 * HOUR, "5")]
     of_version_3(path, [(part, one) for part in ("p", "q") for one in found], [(0, 4)])
     with closing(Ledger(path, NOW)) as ledger:
         assert text(said(ledger)) == text(said(ledger, "q")) == text(found)
@@ -173,8 +174,8 @@ def test_a_ledger_of_schema_version_3_keeps_its_bills_and_how_often_they_were_sa
         } == {4}
         ledger.commit("b", Batch("p", charges=found, window=Window(0, 9 * DAY)), NOW)
         of_p = {line.charge.window.start // DAY: line.alike for line in ledger.snapshot().bill if line.part == "p"}
-        assert of_p == {0: 5, 1: 2, 5: 2}
-        assert ledger.newest_bill_day("b", NOW) == 5 * DAY
+        assert of_p == {0: 5, 1: 2, 5: 2, 7: 2, 8: 2}
+        assert ledger.newest_bill_day("b", NOW) == 8 * DAY
 
 
 def test_a_migration_that_fails_half_way_leaves_all_as_it_was(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """The user's price file: precedence, spans, bands, tiers, and what is said of a bad file."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from collectors.usage import formats
 from exporter.aside import call_aside
 from exporter.prices.book import PriceBook, PriceKey, Rate
-from exporter.prices.overrides import OverridesError, load
+from exporter.prices.overrides import OverridesError, TokenType, load
+from exporter.prices.pricing import cost
 from exporter.prices.resolve import band_edges, resolve
 
+DOCS = Path(__file__).parents[3] / "docs"
 NOW = int(datetime(2026, 11, 20, tzinfo=UTC).timestamp())
 CONTRACT = """
 prices:
@@ -38,20 +43,51 @@ def rate(file: Path, key: PriceKey, at: int = NOW) -> Rate | None:
     return PriceBook(resolve([key], str(file))).rate(key, at)
 
 
+def documented() -> tuple[str, str]:
+    """The file of the documentation, and what follows it up to the next section."""
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    section = text.partition("\n### The file of `overrides`: `prices[]`\n")[2].partition("\n## ")[0]
+    block, _, after = section.partition("\n```yaml\n")[2].partition("\n```\n")
+    return block, after
+
+
 def test_the_entry_of_the_documentation(file: Path) -> None:
-    file.write_text(CONTRACT)
+    file.write_text(documented()[0])
     found = rate(file, PriceKey("acme", "writer-7b"))
     assert found == Rate(
         (
             (0, {"input": Decimal("6e-7"), "cache_read": Decimal("6e-8"), "output": Decimal("24e-7")}),
-            (250_000, {"input": Decimal("12e-7"), "output": Decimal("48e-7")}),
+            (200_000, {"input": Decimal("12e-7"), "output": Decimal("48e-7")}),
         ),
         int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()),
         int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()),
-        per_request=Decimal("0.002"),
+        per_request=Decimal(0),
         origin="override contract 4711",
     )
     assert rate(file, PriceKey("acme", "reader-7b")) is None
+    batch, priority = (rate(file, PriceKey("acme", "writer-7b", tier)) for tier in ("batch", "priority"))
+    assert batch and batch.prices(200_000)["input"] == found.prices(200_000)["input"] / 2
+    assert priority and priority.prices(200_000) == {kind: 2 * usd for kind, usd in found.prices(0).items()}
+
+
+def test_the_documented_line_of_a_log_costs_what_the_documentation_says(file: Path) -> None:
+    block, after = documented()
+    file.write_text(block)
+    line = (DOCS / "usage-log.md").read_text(encoding="utf-8").partition("\n```json\n")[2].partition("\n")[0]
+    (record,) = formats.read(line.encode(), "llmcost")
+    found = rate(file, PriceKey(record.provider, record.model, record.service_tier, record.region), record.at or 0)
+    assert found
+    priced = cost(found, record.tokens, 0, record.requests)
+    (usd,) = re.findall(r"costs USD ([0-9.]+)\.\n", after)
+    assert priced.usd == Decimal(usd) and not priced.unpriced
+
+
+def test_every_token_type_that_can_have_a_price_is_documented_and_the_reverse() -> None:
+    text = (DOCS / "usage-log.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\n\| type \| tokens \|\n(.*?)\n\n", text, re.S)
+    types = re.findall(r"^\| `(\w+)` \|", table, re.M)
+    (without,) = re.findall(r"^\| `(\w+)` \|[^|]*no price of it", table, re.M)
+    assert sorted(types) == sorted([*get_args(TokenType), without])
 
 
 def test_from_is_inclusive_and_until_exclusive(file: Path) -> None:

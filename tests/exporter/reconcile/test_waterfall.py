@@ -1,13 +1,16 @@
 """What a provider billed, explained from what was metered: both identities hold exactly, whatever the numbers."""
 
+import re
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.records import DAY, Charge, Component, Window
+from exporter.reconcile.bill_reporting import within
 from exporter.reconcile.waterfall import (
     ProviderBill,
     on_bill,
@@ -16,6 +19,7 @@ from exporter.reconcile.waterfall import (
 )
 
 D = Decimal
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reconciliation.md"
 
 
 def line(usd: str, model: str | None, component: Component = "tokens") -> Charge:
@@ -40,6 +44,14 @@ def test_a_day_with_everything_in_it() -> None:
         "unexplained": D("2.75"),  # new-model 3, no model 0.5, less late 0.75, which has no line
     }
     assert sum(parts.values()) == D("14.75")
+
+
+def test_the_document_names_every_step() -> None:
+    parts = waterfall(provider_bill([line("8", "gpt-5")]), {"gpt-5": D(6)}, {"gpt-5": D(10)})
+    steps = within({0: parts}, Window(0, 2 * DAY), D(9))
+    assert sum(steps.values()) == D(9)
+    table = DOCUMENT.read_text().partition("| step | is |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` ", table, re.M)) == steps.keys()
 
 
 def test_without_the_providers_count_nothing_is_guessed() -> None:
