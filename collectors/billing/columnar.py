@@ -20,7 +20,19 @@ from collectors.billing.columnar_frames import BillError, Done, Failed, Format, 
 from collectors.billing.cur_columns import Kind
 from collectors.billing.cur_kinds import text_of
 
-_ROOT = str(Path(__file__).parents[2])
+_ROOT = str(Path(__file__).parents[1])  # the package `collectors`
+# As in `collectors.usage.pool`: no garbage collection, no `site`, not all record types, and not what msgspec imports if
+# it is there.
+_START = """
+import gc, sys, types
+gc.disable()
+root, memory, *sys.path = sys.argv[1:]
+sys.modules["typing_extensions"] = None
+sys.modules["collectors"] = package = types.ModuleType("collectors")
+package.__path__ = [root]
+from collectors.billing.columnar_child import main
+main(int(memory))
+"""
 
 
 class Reader:
@@ -29,11 +41,10 @@ class Reader:
     def __init__(self, memory_bytes: int) -> None:
         """`memory_bytes` is for the whole child process."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "collectors.billing.columnar_child", str(memory_bytes)],
+            [sys.executable, "-S", "-c", _START, _ROOT, str(memory_bytes), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pipesize=1 << 20,  # it works some days ahead
-            cwd=_ROOT,  # where `-m` finds this package, installed or not
             start_new_session=True,  # Ctrl-C is for the exporter, which ends the child itself
         )
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -1,54 +1,52 @@
-"""The process that reads a bill: `python -m collectors.billing.columnar_child BYTES`. See `columnar`."""
+"""The process that reads a bill: groups of its rows, all of them checked. See `columnar`; lines: `columnar_lines`."""
 
 import contextlib
 import gc
-import itertools
 import os
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
-from collectors.bill_days import encoded, line_text
 from collectors.billing.columnar_files import relation
 from collectors.billing.columnar_frames import BillError, Done, Failed, Job, Lines, received, send
 from collectors.billing.cur_columns import (
     DOUBTS,
     ColumnsError,
-    Group,
-    Kind,
     day_number,
     faults_query,
     groups_query,
     kinds_query,
-    lines_query,
     problem,
-    rest_query,
 )
-from collectors.billing.cur_kinds import doubts_of
-from collectors.billing.cur_lines import pieces
 
 MAX_GROUPS = 250_000  # of one day: as a line of it is made, it takes about 1 KB
-AT_ONCE = 40_000  # lines that are fetched together, but for a day of more
 OVERHEAD = 80 * 1024 * 1024  # of a process with DuckDB, beside what it is limited to
 LEAST = 64 * 1024 * 1024
 MAX_THREADS = 4
 MANY_PASSES = 16
-MAX_KINDS = 20_000  # that are remembered from day to day: one takes about 1 KB on either side
 
 
-def main() -> None:
+def main(memory_bytes: int) -> None:
+    """Answer jobs until there are none."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    memory_bytes = int(sys.argv[1])
     gc.disable()  # nothing here refers to itself in circles; looking for such takes a quarter of the time
     with contextlib.suppress(EOFError, BrokenPipeError):
         _loaded()  # while the parent fetches files
         while True:
             job = msgspec.msgpack.decode(received(source), type=Job)
+            threading.Thread(target=_prepare_lines).start()
             for answer in answers(job, memory_bytes):
                 send(sink, answer)
+
+
+def _prepare_lines() -> None:
+    """What makes lines is imported while DuckDB reads, which does not need the interpreter."""
+    import_module("collectors.billing.columnar_lines")
 
 
 def answers(job: Job, memory_bytes: int) -> Iterator[Lines | Done | Failed]:
@@ -60,7 +58,9 @@ def answers(job: Job, memory_bytes: int) -> Iterator[Lines | Done | Failed]:
     try:
         db, flags = _prepared(duckdb, job, memory_bytes)
         with db:
-            yield from _answered(db, flags)
+            from collectors.billing.columnar_lines import lines_of
+
+            yield from lines_of(db, flags)
     except (BillError, ColumnsError) as error:
         yield Failed(str(error))
     except duckdb.OutOfMemoryException:
@@ -70,11 +70,11 @@ def answers(job: Job, memory_bytes: int) -> Iterator[Lines | Done | Failed]:
 
 
 def _loaded() -> Any:
-    try:
-        import duckdb
-    except ImportError:
-        return None
-    return duckdb
+    """The library itself: what its package `duckdb` is wrapped in, and does not use here, takes most of its import."""
+    for name in ("_duckdb", "duckdb"):
+        with contextlib.suppress(ImportError):
+            return import_module(name)
+    return None
 
 
 def _prepared(duckdb: Any, job: Job, memory_bytes: int) -> tuple[Any, Counter[str]]:
@@ -123,80 +123,6 @@ def _group(db: Any, job: Job, passes: int) -> Counter[str]:
     return Counter(dict(zip(DOUBTS, rows, strict=True)))
 
 
-def _answered(db: Any, flags: Counter[str]) -> Iterator[Lines | Done]:
-    sent = _Sent(db)
-    counts = db.execute("SELECT day, count(*) FROM found WHERE NOT split GROUP BY day ORDER BY day").fetchall()
-    for first, last in _spans(counts):
-        span = f"day BETWEEN {first} AND {last}"
-        ready = {day: found for day, *found in db.execute(lines_query("found", "kinds", span)).fetchall()}
-        rest: dict[int, list[Group]] = {}
-        for group in itertools.starmap(Group, db.execute(rest_query("found", "kinds", span)).fetchall()):
-            rest.setdefault(group.day, []).append(group)
-        for day in sorted({*ready, *rest}):
-            numbers, lines = ready.get(day, ([], ""))
-            yield sent.day(day, numbers, [lines] if lines else [], rest.get(day, []))
-    flags += doubts_of(_kinds(db.execute("SELECT * FROM kinds")))
-    yield Done({reason: rows for reason, rows in flags.items() if rows})
-
-
-def _kinds(cursor: Any) -> Iterator[Kind]:
-    while some := cursor.fetchmany(1000):
-        yield from itertools.starmap(Kind, some)
-
-
-def _spans(days: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Days, given with their numbers of lines, put together to spans (first and last day) of `AT_ONCE` lines."""
-    first, last, size = -1, -1, 0
-    for day, count in days:
-        if size and size + count > AT_ONCE:
-            yield first, last
-            size = 0
-        first, last, size = day if not size else first, day, size + count
-    if size:
-        yield first, last
-
-
-class _Sent:
-    """What lines have in common, which is the same on most days, is sent once: as much of it as may be remembered."""
-
-    def __init__(self, db: Any) -> None:
-        self._db = db
-        self._known: dict[int, int] = {}  # where a kind is among those that were sent
-        self._anew = True
-
-    def day(self, start: int, numbers: list[int], lines: list[str], rest: Sequence[Group]) -> Lines:
-        """The message of a day: of `lines` of the kinds `numbers` (in order), and what `rest` has beside these."""
-        for group in rest:
-            of_group = pieces(group) if group.hours is not None else []
-            numbers += [group.number] * len(of_group)
-            lines += of_group
-        unused = [group for group in rest if group.unused is not None]
-        kinds = list(dict.fromkeys(numbers))
-        at = dict(zip(kinds, itertools.count(), strict=False))
-        columns = [*map(at.__getitem__, numbers), *range(len(kinds), len(kinds) + len(unused))]
-        lines += [line_text(one.at, one.seconds, "0", one.unused, None, None, None) for one in unused]
-        new, known = self._learn({*kinds, *(one.number for one in unused)}), self._known
-        anew, self._anew = self._anew, False
-        of_unused = [known[one.number] for one in unused]
-        return Lines(start, anew, new, [known[one] for one in kinds], of_unused, encoded(columns, lines), len(columns))
-
-    def _learn(self, wanted: set[int]) -> list[Kind]:
-        """Make the kinds of these numbers known; return those that are not yet."""
-        if len(self._known) > MAX_KINDS:
-            self._known, self._anew = {}, True
-        missing = wanted - self._known.keys()
-        if not missing:
-            return []
-        query = "SELECT * FROM kinds WHERE number IN (SELECT unnest(?::BIGINT[])) ORDER BY number"
-        new = list(_kinds(self._db.execute(query, [list(missing)])))
-        self._known.update(zip((kind.number for kind in new), itertools.count(len(self._known)), strict=False))
-        return new
-
-
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-if __name__ == "__main__":
-    main()

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from collectors.billing import cur_amounts as amounts
 from collectors.billing.cur_amounts import AMOUNTS, COMMITTED, SPLIT_PARENT, Columns
-from collectors.records import DAY, HOUR
 
+HOUR, DAY = 3600, 86_400  # as `collectors.records` has them, which takes longer to import than all else here
 REQUIRED = (
     *("line_item_usage_account_id", "line_item_line_item_type", "line_item_product_code", "line_item_usage_type"),
     *("line_item_usage_start_date", "line_item_usage_end_date", "line_item_usage_amount"),

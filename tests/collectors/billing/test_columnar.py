@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors.bill_days import BillDay
-from collectors.billing import columnar_child, cur_amounts
+from collectors.billing import columnar_child, columnar_lines, cur_amounts
 from collectors.billing.columnar import Reader, days
 from collectors.billing.columnar_child import answers
 from collectors.billing.columnar_frames import BillError, Done, Failed, Job, Lines
@@ -286,7 +286,7 @@ def test_what_lines_have_in_common_is_begun_anew_when_it_is_too_much(
     rows += [{**line("7", day, 4), **pod} if day == 4 else storage("0.5", day) for day in range(1, 9)]
     rows = [{**dict.fromkeys(pod, ""), **row} for row in rows]
     once, _ = read_here(rows, tmp_path, kind)
-    monkeypatch.setattr(columnar_child, "MAX_KINDS", 2)
+    monkeypatch.setattr(columnar_lines, "MAX_KINDS", 2)
     again, _ = read_here(rows, tmp_path, kind)
     assert sorted(map(repr, again)) == sorted(map(repr, once)) and len(once) == 15
 
