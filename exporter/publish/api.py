@@ -47,7 +47,11 @@ def _known(**values: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return format(value, "f") if isinstance(value, Decimal) else value
+    """An amount as text, exactly, one text for one value: without an exponent and without zeros at the end."""
+    if not isinstance(value, Decimal):
+        return value
+    digits = format(value, "f") if value else "0"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def _workload(report: WorkloadReport) -> dict[str, Any]:

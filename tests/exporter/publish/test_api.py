@@ -5,7 +5,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from exporter.publish.api import workloads_json
+import pytest
+
+from exporter.publish.api import _plain, workloads_json
 from exporter.publish.state import PublishState
 from tests.exporter.publish.states import EXPORTER, LLAMA, NOW, installation, many
 
@@ -74,3 +76,18 @@ def test_no_workload_is_folded_and_names_survive() -> None:
     names = [w["workload"] for w in body(replace(state, report=replace(state.report, workloads=(odd,))))["workloads"]]
     assert names == ['a "b"\n\u2028é?']
     assert len(body(many(300))["workloads"]) == 300
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("2719.500000", "2719.5"),
+        ("-0.00", "0"),
+        ("100", "100"),
+        ("1E+3", "1000"),
+        ("4.40", "4.4"),
+        ("1E-9", "0.000000001"),
+    ],
+)
+def test_one_value_is_one_text(amount: str, text: str) -> None:
+    assert _plain(Decimal(amount)) == text
