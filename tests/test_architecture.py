@@ -56,7 +56,18 @@ CLOCK_AND_ENVIRONMENT = {
 }
 MAY_READ_THEM = ("exporter.service", "exporter.__main__", "exporter.commands", "exporter.demo")
 
-VENDOR_SDKS = {"anthropic", "azure", "boto3", "duckdb", "genai_prices", "google", "kubernetes", "openai", "psycopg"}
+VENDOR_SDKS = {
+    "_duckdb",
+    "anthropic",
+    "azure",
+    "boto3",
+    "duckdb",
+    "genai_prices",
+    "google",
+    "kubernetes",
+    "openai",
+    "psycopg",
+}
 SDK_PACKAGES = VENDOR_SDKS | {"botocore", "grpc"}
 
 # What a sidecar must not hold in memory, and the modules it starts with. What these import only when it is needed (in a

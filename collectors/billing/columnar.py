@@ -18,7 +18,6 @@ import msgspec
 from collectors.bill_days import BillDay
 from collectors.billing.columnar_frames import BillError, Done, Failed, Format, Job, Lines, received, send
 from collectors.billing.cur_columns import Kind
-from collectors.billing.cur_kinds import text_of
 
 _ROOT = str(Path(__file__).parents[1])  # the package `collectors`
 # As in `collectors.usage.pool`: no garbage collection, no `site`, not all record types, and not what msgspec imports if
@@ -79,6 +78,8 @@ class Reader:
 
 def days(answers: Iterable[Lines | Done]) -> Iterator[BillDay | Done]:
     """The answers to one job, days whole."""
+    from collectors.billing.cur_kinds import text_of  # while the child reads
+
     kinds: list[Kind] = []
     texts: list[str] = []
     for answer in answers:

@@ -11,7 +11,7 @@ from collectors.billing.cur_columns import Group, Kind, lines_query, rest_query
 from collectors.billing.cur_kinds import doubts_of
 from collectors.billing.cur_lines import pieces
 
-AT_ONCE = 40_000  # lines that are fetched together, but for a day of more
+AT_FIRST, AT_ONCE = 15_000, 50_000  # lines that are fetched together, but for a day of more
 MAX_KINDS = 20_000  # that are remembered from day to day: one takes about 1 KB on either side
 
 
@@ -38,12 +38,13 @@ def _kinds(cursor: Any) -> Iterator[Kind]:
 
 
 def _spans(days: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Days, given with their numbers of lines, put together to spans (first and last day) of `AT_ONCE` lines."""
-    first, last, size = -1, -1, 0
+    """Days, given with their numbers of lines, put together to spans (first and last day) of `AT_ONCE` lines; the first
+    is shorter, so that the lines after it are made while it is stored."""
+    first, last, size, most = -1, -1, 0, AT_FIRST
     for day, count in days:
-        if size and size + count > AT_ONCE:
+        if size and size + count > most:
             yield first, last
-            size = 0
+            size, most = 0, AT_ONCE
         first, last, size = day if not size else first, day, size + count
     if size:
         yield first, last

@@ -96,7 +96,8 @@ def parsing(columns: Columns) -> Iterator[list[str]]:
         yield [sql for sql in expressions if sql]
     yield [f"{' OR '.join(f'{name} IS NOT NULL AND {name}_units IS NULL' for name in AMOUNTS)} AS odd"]
     yield [f"CASE WHEN odd AND {name}_units IS NULL THEN {decimal(name)} END AS {name}_rest" for name in AMOUNTS]
-    yield [f"CASE WHEN odd THEN {' OR '.join(map(_rounded, AMOUNTS))} ELSE false END AS rounded"]
+    rounded = " OR ".join(_rounded(columns, name) for name in AMOUNTS)
+    yield [f"CASE WHEN odd THEN coalesce({rounded}, false) ELSE false END AS rounded"]
 
 
 def _parse(columns: Columns, name: str) -> tuple[str, str, str]:
@@ -110,7 +111,10 @@ def _parse(columns: Columns, name: str) -> tuple[str, str, str]:
     return short, whole, f"CASE WHEN {name}_whole / {_WHOLE} = {number}{exact} THEN {name}_whole END AS {name}_units"
 
 
-def _rounded(name: str) -> str:
+def _rounded(columns: Columns, name: str) -> str:
+    """Whether the rest of an amount differs from what is written; NULL where there is no rest."""
+    if kind(columns, name) == "DOUBLE":  # no other decimal of so few digits names it
+        return f"{name}_rest::VARCHAR::DOUBLE <> {name}"
     # A text of at most 19 characters has more than 18 decimals only by an exponent, and is then below 1e-4.
     suspect = f"abs({name}_rest) < 0.001 OR length({name}::VARCHAR) > 19"
     return f"CASE WHEN {name}_rest IS NULL THEN false WHEN {suspect} THEN {_decimals(name)} > 18 ELSE false END"
@@ -156,8 +160,9 @@ def unused(columns: Columns) -> str:
 
 def unpriced_commitment(columns: Columns) -> str:
     """Whether a row is usage under a commitment without an effective cost of its own."""
+    own = kind(columns, "effective")
     cases = (
-        f"WHEN line_type = '{line_type}' THEN {_first(columns, pair, 'VARCHAR')} IS NULL"
+        f"WHEN line_type = '{line_type}' THEN {_first(columns, pair, own)} IS NULL"
         for line_type, pair in COMMITTED.items()
     )
     return f"CASE {' '.join(cases)} ELSE false END"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from collectors.billing import cur_amounts as amounts
 from collectors.billing.cur_amounts import AMOUNTS, COMMITTED, SPLIT_PARENT, Columns
+from collectors.terms import DAY, HOUR
 
-HOUR, DAY = 3600, 86_400  # as `collectors.records` has them, which takes longer to import than all else here
 REQUIRED = (
     *("line_item_usage_account_id", "line_item_line_item_type", "line_item_product_code", "line_item_usage_type"),
     *("line_item_usage_start_date", "line_item_usage_end_date", "line_item_usage_amount"),
@@ -36,7 +36,7 @@ KEYS = {  # what the rows of a group have in common, and its column; one that th
 }
 DOUBTS = ("rounded", "no_cost", "no_effective_cost")
 """What may be in doubt about a row that is read all the same."""
-_COUNT = 40  # bits of a number of rows in `doubts`
+_COUNT = 31  # bits of a number of rows in `doubts`: as many as let what is summed up fit 64
 _DIGIT = 5  # bits of a digit of `hours`
 _HOURS = ("hrs", "hours", "hour", "hr")
 _INSTANCES = ("BoxUsage", "SpotUsage", "DedicatedUsage", "HostUsage")
@@ -109,8 +109,8 @@ def check(columns: Columns) -> None:
 
 def groups_query(columns: Columns, relation: str) -> str:
     """The query over `relation`, whose rows have `columns`, for groups by day (UTC, since the epoch) and `KEYS`. Beside
-    what `Group` has: `line`, as `collectors.bill_days.line_text` writes it, of a group that is one; `bad` (bits, see
-    `problem`) and `doubts` (numbers of rows, see `faults_query`)."""
+    what `Group` has: `line`, as `collectors.bill_days.line_text` writes it, of a group that is one; `rest`, whether
+    there is more to it; `bad` (bits, see `problem`) and `doubts` (numbers of rows, see `faults_query`)."""
     check(columns)
     group = ["day", *KEYS, "split", "timed", "count(*) AS n", "min(s) AS start", "max(e) AS stop"]
     group += [f"sum(CASE WHEN timed THEN 1::HUGEINT << ({_DIGIT} * (s // {HOUR} % 24))::INTEGER END) AS all_hours"]
@@ -124,7 +124,8 @@ def groups_query(columns: Columns, relation: str) -> str:
     row += ["nullif(effective_text, billed_text) AS effective", 'list_text AS "list"', f"CASE {priced} END AS quantity"]
     row += ["nullif(unused_text, '0') AS unused", f"CASE WHEN timed AND NOT ({_one_run()}) THEN all_hours END AS hours"]
     sql = f"SELECT day, {', '.join(KEYS)}, split, timed, n, bad, doubts, {', '.join(row)} FROM ({sql})"
-    return f"SELECT *, CASE WHEN hours IS NULL THEN {_line()} END AS line FROM ({sql})"
+    rest = "hours IS NOT NULL OR unused IS NOT NULL AS rest"
+    return f"SELECT *, CASE WHEN hours IS NULL THEN {_line()} END AS line, {rest} FROM ({sql})"
 
 
 def _one_run() -> str:
@@ -163,7 +164,7 @@ def rest_query(groups: str, kinds: str, span: str) -> str:
     """The query for the `Group`s that are not a line, or have an unused part beside it."""
     row = {"day": f"day * {DAY} AS day", "rows": f"{groups}.n AS rows"}
     names = ", ".join(row.get(name, f'"{name}"') for name in Group._fields)
-    found = f"{_joined(groups, kinds)} AND (line IS NULL OR unused IS NOT NULL) AND {span}"
+    found = f"{_joined(groups, kinds)} AND rest AND {span}"
     return f"SELECT {names} FROM {found} ORDER BY ALL"
 
 
@@ -269,11 +270,11 @@ def _judged(columns: Columns) -> list[str]:
     for line_type, names in COMMITTED.items():
         lacking = not any(name in columns for name in names)
         bits.append(f"line_type = '{line_type}'" if lacking else "false")
-    usual = f"NOT odd AND hourly AND billed IS NOT NULL AND line_type NOT IN {tuple(COMMITTED)}"
+    usual = "NOT odd AND hourly AND billed IS NOT NULL AND NOT unpriced"
     wrong = " | ".join(f"CASE WHEN {sql} THEN {1 << at} ELSE 0 END" for at, sql in enumerate(bits))
     doubts = ("rounded", "billed IS NULL AND NOT split", "unpriced")
     doubt = " + ".join(f"CASE WHEN {sql} THEN {1 << _COUNT * at} ELSE 0 END" for at, sql in enumerate(doubts))
     return [
-        f"CASE WHEN {usual} THEN 0 ELSE {wrong} END AS wrong",
-        f"CASE WHEN {usual} THEN 0::HUGEINT ELSE {doubt} END AS doubt",
+        f"CASE WHEN NOT ({usual}) THEN {wrong} END AS wrong",
+        f"CASE WHEN NOT ({usual}) THEN {doubt} END AS doubt",
     ]

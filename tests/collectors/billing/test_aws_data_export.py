@@ -300,7 +300,7 @@ def test_where_the_export_is(settings: dict[str, str], where: str) -> None:
 def test_without_duckdb_the_failure_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Delivery(tmp_path).write(MONTH)
     for name in ("duckdb.py", "_duckdb.py"):
-        (tmp_path / name).write_text("raise ImportError('none here')")
+        (tmp_path / name).write_text("print('not an answer', flush=True)\nraise ImportError('none here')")
     monkeypatch.syspath_prepend(tmp_path)
     source = AwsDataExport(
         DataExportSettings("bill", "aws_data_export", EXPORT, path=str(tmp_path)), Context(first_start=0)

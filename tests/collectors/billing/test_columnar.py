@@ -1,5 +1,7 @@
 """Aggregated lines cost what the rows of the file cost, to the last digit, per day and per hour of an instance."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Context, Decimal
@@ -203,6 +205,17 @@ def test_amounts_beyond_18_decimals_are_rounded_and_counted(tmp_path: Path, kind
 
 
 @both_formats
+def test_rows_are_counted_by_each_doubt_about_them(tmp_path: Path, kind: str) -> None:
+    covered = {"line_item_line_item_type": "DiscountedUsage"}
+    rows = [line("2", 1, hour, **covered) for hour in range(3)]  # without the column's value
+    rows += [line("2", 1, 3, **covered, reservation_effective_cost="1.5"), storage("1", 2)]
+    rows += [storage("", 1, hour) for hour in range(2)] + [storage("1.2345678901234567e-05", 1, 4)]
+    lines, flags = read_here(rows, tmp_path, kind)
+    assert flags == {"rounded": 1, "no_cost": 2, "no_effective_cost": 3}
+    assert total(charge.effective_cost for charge in lines) == Decimal("8.500012345678901235")
+
+
+@both_formats
 def test_in_many_passes_the_bill_is_the_same(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import duckdb
 
@@ -239,6 +252,21 @@ def test_one_child_reads_several_bills_and_says_what_is_wrong_with_a_bad_one(tmp
             assert len(outcome(reader, good, tmp_path)) == 2
     finally:
         reader.close()
+
+
+def test_a_read_that_takes_long_shows_no_progress(tmp_path: Path) -> None:
+    """Run as `Reader` runs it: DuckDB takes a process without a script for one at a terminal."""
+    write_csv(tmp_path / "a.csv.gz", [line("1")])
+    code = """
+import sys
+from collectors.billing import columnar_child, columnar_frames
+job = columnar_frames.Job([sys.argv[1]], "csv", sys.argv[2])
+db, _ = columnar_child._prepared(columnar_child._loaded(), job, int(sys.argv[3]))
+print(*db.execute("SELECT current_setting('enable_progress_bar')").fetchone())
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "a.csv.gz"), str(tmp_path), str(MEMORY)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3])
+    assert (child.stdout, child.stderr, child.returncode) == ("False\n", "", 0)
 
 
 def test_a_child_that_dies_is_an_error(tmp_path: Path) -> None:
@@ -291,6 +319,19 @@ def test_what_lines_have_in_common_is_begun_anew_when_it_is_too_much(
     assert sorted(map(repr, again)) == sorted(map(repr, once)) and len(once) == 15
 
 
+@both_formats
+def test_the_lines_of_a_bill_are_the_same_however_many_are_fetched_together(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [line(f"{day}.5", day, hour) for day in range(1, 12) for hour in range(0, 24, day)]
+    rows += [storage("0.5", day) for day in (2, 3, 7)]
+    once, _ = read_here(rows, tmp_path, kind)
+    monkeypatch.setattr(columnar_lines, "AT_FIRST", 3)
+    monkeypatch.setattr(columnar_lines, "AT_ONCE", 8)
+    again, _ = read_here(rows, tmp_path, kind)
+    assert again == once and len(once) > 30
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     digits=st.integers(0, 10**18),
@@ -305,21 +346,37 @@ def test_an_amount_is_what_its_text_says_or_is_counted_as_rounded(
     text = f"{digits:020}"
     text = f"{text[: 20 - point].lstrip('0') or '0'}.{text[20 - point :]}".rstrip(".")
     text += "" if power is None else f"e{power}"
-    value, rounded = read_amount(text)
+    value, rounded = read_amount(text, "VARCHAR")
     assert rounded or value == Decimal(text)
     exponent = Decimal(text).normalize(EXACT).as_tuple().exponent
     assert isinstance(exponent, int)
     assert rounded or exponent >= -18
 
 
-def read_amount(text: str) -> tuple[Decimal, bool]:
+@settings(max_examples=200, deadline=None)
+@given(
+    value=st.one_of(
+        st.floats(-1e5, 1e5),
+        st.floats(-0.001, 0.001),
+        st.integers(-(10**9), 10**9).map(lambda units: units / 1e10),
+        st.floats(1e5, 1e17),
+    )
+)
+def test_a_double_is_the_shortest_decimal_that_names_it(value: float) -> None:
+    shortest = Decimal(repr(value))
+    read, rounded = read_amount(repr(value), "DOUBLE")
+    exponent = shortest.normalize(EXACT).as_tuple().exponent
+    assert isinstance(exponent, int) and rounded == (exponent < -18)
+    assert read == (round(shortest, 18) if rounded else shortest) or abs(read - shortest) * 2 == Decimal("1e-18")
+
+
+def read_amount(text: str, kind: str) -> tuple[Decimal, bool]:
     """The amount, of its units or the rest, and whether it was rounded."""
     import duckdb
 
-    sql = "SELECT $text AS billed, $text AS effective, $text AS list, $text AS quantity"
-    for columns in cur_amounts.parsing(
-        dict.fromkeys(("line_item_unblended_cost", "line_item_usage_amount"), "VARCHAR")
-    ):
+    sql = f"SELECT {', '.join(f'$text::{kind} AS {name}' for name in cur_amounts.AMOUNTS)}"
+    sources = ("line_item_unblended_cost", "pricing_public_on_demand_cost", "line_item_usage_amount")
+    for columns in cur_amounts.parsing(dict.fromkeys(sources, kind)):
         sql = f"SELECT *, {', '.join(columns)} FROM ({sql})"
     found = duckdb.execute(f"SELECT billed_units, billed_rest, rounded FROM ({sql})", {"text": text}).fetchone()
     assert found is not None and (found[0] is None) != (found[1] is None)
