@@ -150,11 +150,11 @@ class Runner:
     def _commit(self, name: str, running: Running, batch: Batch, now: int) -> None:
         late_after = running.collector.late_after
         growth = None
-        no_rate = currencies(batch.charges) - self._fx.keys()
-        self._warn_of_rates(name, running, no_rate)
+        no_exchange_rate = currencies(batch.charges) - self._fx.keys()
+        self._warn_of_rates(name, running, no_exchange_rate)
         if batch.window is not None and late_after is not None and name not in self._checks:
             growth = self._ledger.growth(name, batch, now, late_after)
-        rejected = rejected_increments(name, batch, no_rate)
+        rejected = rejected_increments(name, batch, no_exchange_rate)
         increments = (*rejected, *self._increments(name, late_after, batch, growth, now))
         by_day = batch.window is not None and batch.window.seconds <= DAY
         newest = self._ledger.newest_bill_day(name, now) if by_day else 0
@@ -164,9 +164,9 @@ class Runner:
 
         self._ledger.commit(name, batch, now, increments, restated if batch.window is not None else None, growth)
 
-    def _warn_of_rates(self, name: str, running: Running, no_rate: set[str]) -> None:
+    def _warn_of_rates(self, name: str, running: Running, no_exchange_rate: set[str]) -> None:
         """Say once of each currency that what is billed in it cannot be converted."""
-        for code in sorted(no_rate - running.no_exchange_rate):
+        for code in sorted(no_exchange_rate - running.no_exchange_rate):
             running.no_exchange_rate.add(code)
             how = f'add fx: {{{code}: "<USD per unit>"}}'
             log.warning("%s: what it bills in %s is in no figure, no rate is known; %s", name, code, how)

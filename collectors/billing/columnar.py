@@ -9,7 +9,6 @@ Frames are a length and msgpack: a `Job` in; `Lines` for each day, in order, the
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,20 +17,7 @@ import msgspec
 from collectors.bill_days import BillDay
 from collectors.billing.columnar_frames import BillError, Done, Failed, Format, Job, Lines, received, send
 from collectors.billing.cur_columns import Kind
-
-_ROOT = str(Path(__file__).parents[1])  # the package `collectors`
-# As in `collectors.usage.pool`: no garbage collection, no `site`, not all record types, and not what msgspec imports if
-# it is there.
-_START = """
-import gc, sys, types
-gc.disable()
-root, memory, *sys.path = sys.argv[1:]
-sys.modules["typing_extensions"] = None
-sys.modules["collectors"] = package = types.ModuleType("collectors")
-package.__path__ = [root]
-from collectors.billing.columnar_child import main
-main(int(memory))
-"""
+from collectors.child import command
 
 
 class Reader:
@@ -40,7 +26,7 @@ class Reader:
     def __init__(self, memory_bytes: int) -> None:
         """`memory_bytes` is for the whole child process."""
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-c", _START, _ROOT, str(memory_bytes), *sys.path],
+            command("collectors.billing.columnar_child", memory_bytes),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pipesize=1 << 20,  # it works some days ahead

@@ -10,7 +10,7 @@ it, as after `J`; `B` block of lines (number of its first one, of newlines), `R`
 device and inode, start, end), `F` flush: answer with the result so far, as a length (`LENGTH`) and msgpack.
 """
 
-import sys
+import gc
 from typing import BinaryIO
 
 import msgspec
@@ -22,8 +22,10 @@ from collectors.usage.jobs import FRAME, LENGTH, Job, Result
 from collectors.usage.positions import Position
 
 
-def main() -> None:
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+def main(requests: BinaryIO, answers: BinaryIO) -> None:
+    gc.freeze()  # what the imports made stays
+    gc.enable()
+    serve(requests, answers)
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

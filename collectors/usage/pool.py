@@ -3,7 +3,6 @@
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import IO, Protocol
 
 import msgspec
 
+from collectors.child import command
 from collectors.usage.duplicates import Met, Seen
 from collectors.usage.files import LogFile
 from collectors.usage.jobs import FRAME, LENGTH, MAX_PROBLEMS, Job, Key, Result
@@ -21,21 +21,6 @@ MAX_CHILDREN = 4
 READ_AHEAD = 2  # stretches that a child is given at a time
 MIN_CHILD_MEMORY = 64 * 1024 * 1024
 _PIPE_SIZE = 1024 * 1024
-_ROOT = str(Path(__file__).parents[1])  # the package `collectors`
-# What a child does not need costs a third of its start: garbage collection during the imports, the `site` module (the
-# path comes from here), all record types (with the package's `__init__`), and what msgspec would import if it is there.
-_START = """
-import gc, sys, types
-gc.disable()
-root, *sys.path = sys.argv[1:]
-sys.modules["typing_extensions"] = None
-sys.modules["collectors"] = package = types.ModuleType("collectors")
-package.__path__ = [root]
-from collectors.usage.cold import main
-gc.freeze()
-gc.enable()
-main()
-"""
 
 
 class ChildDied(OSError):
@@ -167,7 +152,7 @@ class Pool:
 class _Child:
     def __init__(self, memory_bytes: int, answers: "SimpleQueue[tuple[_Child, bytes | None]]") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-c", _START, _ROOT, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command("collectors.usage.cold"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin: IO[bytes] = self._process.stdin

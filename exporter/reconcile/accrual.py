@@ -47,11 +47,11 @@ def usage_increments(
         yield Increment("llmcost_late_tokens_total", (collector,), late)
 
 
-def rejected_increments(collector: str, batch: Batch, no_rate: Collection[str]) -> Iterator[Increment]:
-    """The records of a batch that could not be used, by reason; bill lines in the currencies `no_rate` among them."""
+def rejected_increments(collector: str, batch: Batch, no_exchange_rate: Collection[str]) -> Iterator[Increment]:
+    """The records of a batch that could not be used, by reason; bill lines in the currencies `no_exchange_rate` among them."""
     rejected = dict(batch.rejected)
-    if no_rate:
-        rejected["no_exchange_rate"] = sum(charge.currency in no_rate for charge in batch.charges)
+    if no_exchange_rate:
+        rejected["no_exchange_rate"] = sum(charge.currency in no_exchange_rate for charge in batch.charges)
     for reason, count in rejected.items():
         yield Increment("llmcost_exporter_rejected_records_total", (collector, reason), count)
 
