@@ -48,7 +48,7 @@ def usage_increments(
 
 
 def rejected_increments(collector: str, batch: Batch, no_exchange_rate: Collection[str]) -> Iterator[Increment]:
-    """The records of a batch that could not be used, by reason; bill lines in the currencies `no_exchange_rate` among them."""
+    """The records of a batch that could not be used, by reason; among them bill lines in the currencies given."""
     rejected = dict(batch.rejected)
     if no_exchange_rate:
         rejected["no_exchange_rate"] = sum(charge.currency in no_exchange_rate for charge in batch.charges)
